@@ -1,0 +1,14 @@
+//! What the kernel programs and the agent must agree on: records, map values,
+//! counters and limits. No logic, no allocation, no standard library.
+//!
+//! Every type that crosses the boundary is `repr(C)` and [`bytemuck::Pod`]:
+//! explicit padding, no enums, no `bool`, so that any bit pattern is a value.
+
+#![no_std]
+
+pub mod counter;
+pub mod layout;
+pub mod limits;
+pub mod record;
+pub mod scope;
+pub mod state;

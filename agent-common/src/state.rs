@@ -1,0 +1,79 @@
+//! What the kernel programs remember of a flow: values of their maps.
+
+use core::mem::size_of;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::record::{DataFlags, Direction, FlowId, Protocol, Tuple};
+
+/// State of a socket (`CONNECTIONS`, by kernel address of the sock) or of a TLS
+/// session (`SESSIONS`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowState {
+    /// Its name.
+    pub flow: FlowId,
+    /// Position of each direction.
+    pub offsets: [u64; 2],
+    /// Bytes captured since the direction last changed.
+    pub window: [u32; 2],
+    /// Of a TLS socket: bytes left of the TLS record that is passing.
+    pub record_left: [u32; 2],
+    /// Of a TLS session: the socket it was seen to use.
+    pub socket: FlowId,
+    /// The socket's ends.
+    pub tuple: Tuple,
+    /// What it is taken for.
+    pub protocol: Protocol,
+    /// Direction of the last bytes.
+    pub last: Direction,
+    /// Looks left before it is ignored.
+    pub looks: u8,
+    /// 1 once a TLS session was seen to use this socket: its ciphertext need not
+    /// be reported for binding.
+    pub bound: u8,
+    /// [`DataFlags::NESTED`], [`DataFlags::CONFLICT`].
+    pub flags: DataFlags,
+    /// Directions that ended: bit 0 ingress, bit 1 egress.
+    pub ended: u16,
+}
+
+/// A TLS session: a key of `SESSIONS`. The process is part of it because forked
+/// processes share addresses, its start because process ids are reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct SessionKey {
+    /// Address of the `SSL` object.
+    pub ssl: u64,
+    /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// The process.
+    pub tgid: u64,
+}
+
+/// A TLS call that has not returned: a value of `TLS_CALLS`, by thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct TlsCall {
+    /// Address of the `SSL` object.
+    pub ssl: u64,
+    /// The caller's buffer.
+    pub buffer: u64,
+    /// Of the `_ex` functions: where the length will be stored; else 0.
+    pub len_pointer: u64,
+    /// Socket seen in a nested system call.
+    pub socket: FlowId,
+    /// Its ends.
+    pub tuple: Tuple,
+    /// Which way.
+    pub direction: Direction,
+    /// Zero.
+    pub reserved: u8,
+    /// [`DataFlags::NESTED`], [`DataFlags::CONFLICT`].
+    pub flags: DataFlags,
+    /// Index of the attached library.
+    pub library: u32,
+}
+
+const _: () = assert!(size_of::<FlowState>() == 112);
+const _: () = assert!(size_of::<TlsCall>() == 88);

@@ -1,0 +1,1 @@
+//! What leaves the agent: lines, JSON, metrics, documents, the state on disk.

@@ -1,0 +1,197 @@
+//! HTTP/1.0 and 1.1 messages (RFC 9110, RFC 9112), decoded from what passed by.
+
+pub mod connection;
+pub mod headers;
+
+pub use connection::{Connection, Limits};
+pub use headers::Headers;
+
+use std::sync::Arc;
+
+use agent_common::record::Direction;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Missing, Times};
+
+/// Version of a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Version {
+    /// HTTP/1.0.
+    #[serde(rename = "1.0")]
+    Http10,
+    /// HTTP/1.1.
+    #[serde(rename = "1.1")]
+    Http11,
+}
+
+impl Version {
+    /// OpenTelemetry `network.protocol.version`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Method, as sent.
+    pub method: Arc<str>,
+    /// Request target as sent; bytes that are not UTF-8 are percent-encoded.
+    /// Absolute-form targets keep their scheme and authority here.
+    pub target: Arc<str>,
+    /// Version.
+    pub version: Version,
+    /// Header fields; trailers are not among them.
+    pub headers: Headers,
+    /// Body.
+    pub body: Body,
+    /// The message ended as its framing says.
+    pub ended: bool,
+    /// Departures from the grammar that were tolerated.
+    pub notes: Notes,
+}
+
+impl Request {
+    /// Path of the target, without query and fragment, `/` at least; `*` and
+    /// authority-form targets are returned whole.
+    pub fn path(&self) -> &str {
+        let target = self.origin_form();
+        let end = target.find(['?', '#']).unwrap_or(target.len());
+        match target.get(..end) {
+            Some("") | None => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// Query of the target, without `?`; `None` when it has no `?`.
+    pub fn query(&self) -> Option<&str> {
+        let (_, query) = self.origin_form().split_once('?')?;
+        Some(query.split_once('#').map_or(query, |(query, _)| query))
+    }
+
+    /// Authority that the request names: of an absolute-form target, else `Host`.
+    pub fn authority(&self) -> Option<&str> {
+        if let Some((_, rest)) = self.target.split_once("://")
+            && !self.target.starts_with('/')
+        {
+            return rest.split(['/', '?', '#']).next();
+        }
+        self.headers.get_str("host").map(str::trim)
+    }
+
+    /// The target from its path on.
+    fn origin_form(&self) -> &str {
+        if self.target.starts_with('/') {
+            return &self.target;
+        }
+        match self.target.split_once("://") {
+            Some((_, rest)) => {
+                rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or("")
+            }
+            None => &self.target,
+        }
+    }
+}
+
+/// A final response; interim (1xx) ones are counted in [`Notes`] only.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Version.
+    pub version: Version,
+    /// Header fields; trailers are not among them.
+    pub headers: Headers,
+    /// Body.
+    pub body: Body,
+    /// The message ended as its framing says.
+    pub ended: bool,
+    /// Departures from the grammar that were tolerated.
+    pub notes: Notes,
+}
+
+/// A message body.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    /// Bytes after transfer decoding (chunked removed), before content decoding:
+    /// OpenTelemetry `http.*.body.size`. Counts bytes that were not captured.
+    pub size: u64,
+    /// What was captured, after content decoding. A prefix when `state` says so.
+    pub bytes: Bytes,
+    /// How much of the body `bytes` is.
+    pub state: BodyState,
+}
+
+/// How much of a body was captured and decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyState {
+    /// All of it, or there was none.
+    #[default]
+    Complete,
+    /// A prefix: the rest was not captured, or the message did not end.
+    Truncated,
+    /// A prefix: the decoded body is over the limit of size or ratio.
+    Capped,
+    /// A prefix: the content coding is damaged or not known.
+    Corrupt,
+}
+
+/// What was odd about a message, and tolerated. Bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Notes(pub u16);
+
+impl Notes {
+    /// A header field was folded over lines (obs-fold, RFC 9112 section 5.2).
+    pub const OBS_FOLD: Self = Self(1);
+    /// Lines ended in a bare LF.
+    pub const BARE_LF: Self = Self(2);
+    /// Both `Transfer-Encoding` and `Content-Length` were there (RFC 9112 6.3).
+    pub const LENGTH_CONFLICT: Self = Self(4);
+    /// The response began before the request had ended.
+    pub const EARLY_RESPONSE: Self = Self(8);
+    /// An interim (1xx) response came before.
+    pub const INTERIM: Self = Self(16);
+    /// The connection became another protocol after this message (CONNECT, Upgrade).
+    pub const UPGRADED: Self = Self(32);
+    /// The body ended with the connection (RFC 9112 section 6.3 case 8).
+    pub const CLOSE_DELIMITED: Self = Self(64);
+    /// Trailer fields came after the body.
+    pub const TRAILERS: Self = Self(128);
+    /// White space or characters outside the grammar in the head.
+    pub const LENIENT: Self = Self(256);
+    /// The message was pipelined behind one that had not been answered.
+    pub const PIPELINED: Self = Self(512);
+
+    /// Sets the bits of `other`.
+    pub const fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all bits of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A request paired with its response, as the decoder found them.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Which way the request went: [`Direction::INGRESS`] means that the
+    /// observed process is the server.
+    pub request_direction: Direction,
+    /// Position of the request's first byte in its direction of the flow.
+    pub request_offset: u64,
+    /// The request.
+    pub request: Request,
+    /// The response; `None` when the flow ended without one.
+    pub response: Option<Response>,
+    /// When.
+    pub times: Times,
+    /// Bytes of either message that were not captured.
+    pub missing: Missing,
+}

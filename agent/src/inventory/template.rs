@@ -1,0 +1,1 @@
+//! Paths into templates: `/users/7` becomes `/users/{userId}`.

@@ -1,0 +1,3 @@
+//! The program: parse, start, run, exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Loads and attaches the kernel programs: the only user of aya.
