@@ -77,6 +77,8 @@ pub struct Layout {
     pub pid_nr: u32,
     /// `linux_binprm.filename`
     pub binprm_filename: u32,
-    /// Zero.
-    pub reserved: [u32; 2],
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
 }

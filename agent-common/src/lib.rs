@@ -12,3 +12,24 @@ pub mod limits;
 pub mod record;
 pub mod scope;
 pub mod state;
+
+/// aya reads and writes maps of these types.
+#[cfg(feature = "user")]
+mod user {
+    use crate::{
+        layout::Layout,
+        scope::{FileKey, ScopeEntry},
+        state::{FlowState, SessionKey},
+    };
+
+    // SAFETY: `bytemuck::Pod` holds for the type, which is a stronger claim.
+    unsafe impl aya::Pod for Layout {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FileKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ScopeEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FlowState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SessionKey {}
+}

@@ -9,7 +9,7 @@ pub const CHUNK_MAX: usize = CLASS_SIZES[3];
 
 /// Chunks and buffers that one system call may be split into. What lies beyond
 /// is not captured and counted as [`crate::counter::Counter::SPLIT`].
-pub const SEGMENTS_MAX: u32 = 48;
+pub const SEGMENTS_MAX: u32 = 24;
 
 /// Default capture budget of one message, in bytes.
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;

@@ -147,7 +147,8 @@ impl Family {
 /// bytes. For `AF_UNIX`, `local` and `remote` start with the socket inode
 /// numbers of this end and of its peer (0: unknown), native order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
+// Aligned, so that it is copied by words.
+#[repr(C, align(8))]
 pub struct Tuple {
     /// Address family.
     pub family: Family,

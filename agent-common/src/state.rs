@@ -16,7 +16,9 @@ pub struct FlowState {
     /// Position of each direction.
     pub offsets: [u64; 2],
     /// Bytes captured since the direction last changed.
-    pub window: [u32; 2],
+    pub window: u32,
+    /// Of an unclassified flow: looks taken since the direction last changed.
+    pub looked: u32,
     /// Of a TLS socket: bytes left of the TLS record that is passing.
     pub record_left: [u32; 2],
     /// Of a TLS session: the socket it was seen to use.
@@ -51,29 +53,4 @@ pub struct SessionKey {
     pub tgid: u64,
 }
 
-/// A TLS call that has not returned: a value of `TLS_CALLS`, by thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct TlsCall {
-    /// Address of the `SSL` object.
-    pub ssl: u64,
-    /// The caller's buffer.
-    pub buffer: u64,
-    /// Of the `_ex` functions: where the length will be stored; else 0.
-    pub len_pointer: u64,
-    /// Socket seen in a nested system call.
-    pub socket: FlowId,
-    /// Its ends.
-    pub tuple: Tuple,
-    /// Which way.
-    pub direction: Direction,
-    /// Zero.
-    pub reserved: u8,
-    /// [`DataFlags::NESTED`], [`DataFlags::CONFLICT`].
-    pub flags: DataFlags,
-    /// Index of the attached library.
-    pub library: u32,
-}
-
 const _: () = assert!(size_of::<FlowState>() == 112);
-const _: () = assert!(size_of::<TlsCall>() == 88);

@@ -1,1 +1,298 @@
-//! Loads and attaches the kernel programs: the only user of aya.
+//! Loads and attaches the kernel programs: the only user of aya's loader.
+
+pub mod elf;
+pub mod launch;
+pub mod layout;
+mod object;
+pub mod scope;
+mod tls;
+mod transport;
+
+use std::{fmt, path::Path};
+
+use agent_common::{
+    counter::Counter,
+    layout::Layout,
+    scope::{Comm, FileKey, ScopeEntry, ScopeFlags},
+};
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray},
+    programs::{ProgramError, RawTracePoint, TracePoint},
+};
+pub use scope::Scope;
+pub use tls::{Attached, Libraries};
+pub use transport::{Record, Source, Transport};
+
+/// What the operator decides about capture.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whom to observe.
+    pub scope: Scope,
+    /// How records come from the kernel.
+    pub transport: Transport,
+    /// Captured bytes of one message at most.
+    pub message_budget: u32,
+    /// Size of the data buffer, a power of two.
+    pub buffer_bytes: u32,
+    /// Connections that the kernel side remembers.
+    pub connections_max: u32,
+    /// Attach programs that return after the scope check: the floor of the
+    /// benchmark.
+    pub empty: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            scope: Scope::default(),
+            transport: Transport::Auto,
+            message_budget: agent_common::limits::MESSAGE_BUDGET,
+            buffer_bytes: 8 << 20,
+            connections_max: 65536,
+            empty: false,
+        }
+    }
+}
+
+/// Raw tracepoints: program, and the tracepoint it belongs to.
+const RAW_TRACEPOINTS: &[(&str, &str)] = &[
+    // First those that keep the scope, so that no child is missed.
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+    ("tcp_state", "inet_sock_set_state"),
+    ("tcp_destroy", "tcp_destroy_sock"),
+    ("sys_exit", "sys_exit"),
+];
+
+/// Tracepoints with a record of their own: program, category, name.
+const TRACEPOINTS: &[(&str, &str, &str)] = &[("close_enter", "syscalls", "sys_enter_close")];
+
+/// The loaded programs. Dropping it detaches them all; the kernel does the same
+/// when the agent dies.
+pub struct Probes {
+    ebpf: Ebpf,
+    transport: Transport,
+    libraries: Libraries,
+    counters: PerCpuArray<MapData, [u64; Counter::COUNT as usize]>,
+    scope: HashMap<MapData, u32, ScopeEntry>,
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probes").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl Probes {
+    /// Loads the programs, tells them the scope and attaches them. Running
+    /// processes of the scope are observed from here on.
+    pub fn attach(settings: &Settings) -> Result<Self> {
+        ensure!(
+            !settings.scope.is_empty(),
+            "nothing to observe; name a command after --, or --pid, --cgroup, --comm, --exe, \
+             or --all for the whole host"
+        );
+        let layout = layout::read(Path::new(layout::KERNEL_BTF))?;
+        let transport = settings.transport.choose()?;
+        let mut ebpf = load(settings, transport, &layout)?;
+        let map = ebpf.take_map("COUNTERS").context("the object has no COUNTERS map")?;
+        let counters = PerCpuArray::try_from(map).context("open COUNTERS")?;
+        let map = ebpf.take_map("SCOPE").context("the object has no SCOPE map")?;
+        let scope = HashMap::try_from(map).context("open SCOPE")?;
+        let libraries = Libraries::load(&mut ebpf, &settings.scope)?;
+        let mut probes = Self { ebpf, transport, libraries, counters, scope };
+        probes.matches(&settings.scope)?;
+        for &(program, tracepoint) in RAW_TRACEPOINTS {
+            attach_raw(&mut probes.ebpf, program, tracepoint)?;
+        }
+        // Children that are forked from here on are seen; those before are looked up.
+        probes.seed(&settings.scope)?;
+        for &(program, category, name) in TRACEPOINTS {
+            attach_tracepoint(&mut probes.ebpf, program, category, name)?;
+        }
+        Ok(probes)
+    }
+
+    /// Brings a process into scope.
+    pub fn admit(&mut self, pid: u32, flags: ScopeFlags) -> Result<()> {
+        self.scope
+            .insert(pid, ScopeEntry { flags, reserved: 0 }, 0)
+            .with_context(|| format!("bring process {pid} into scope"))
+    }
+
+    /// Processes in scope by the map; those of a cgroup or of the whole host are
+    /// not listed.
+    pub fn admitted(&self) -> Vec<u32> {
+        self.scope.keys().filter_map(Result::ok).collect()
+    }
+
+    /// Takes the ends of the buffers that records come through.
+    pub fn sources(&mut self, settings: &Settings) -> Result<Vec<Source>> {
+        transport::open(&mut self.ebpf, self.transport, settings)
+    }
+
+    /// How records come from the kernel.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Sums of the kernel side's counters, by slot.
+    pub fn counters(&self) -> Vec<u64> {
+        let mut sums = vec![0; Counter::COUNT as usize];
+        if let Ok(values) = self.counters.get(&0, 0) {
+            for value in values.iter() {
+                for (sum, slot) in sums.iter_mut().zip(value) {
+                    *sum += slot;
+                }
+            }
+        }
+        sums
+    }
+
+    /// TLS libraries: discovery and attachment.
+    pub fn libraries(&mut self) -> (&mut Ebpf, &mut Libraries) {
+        (&mut self.ebpf, &mut self.libraries)
+    }
+
+    /// Looks for TLS functions in a file that a process mapped as code, and attaches
+    /// to them once per file.
+    pub fn mapped(
+        &mut self,
+        file: &Path,
+        name: &Path,
+        pid: Option<u32>,
+    ) -> Result<Option<Attached>> {
+        self.libraries.attach(&mut self.ebpf, file, name, pid)
+    }
+
+    /// Names and run statistics of the programs: runs and nanoseconds, which the
+    /// kernel keeps while `BPF_ENABLE_STATS` is on.
+    pub fn program_statistics(&self) -> Vec<(String, u64, u64)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                Some((name.to_owned(), info.run_count(), info.run_time().as_nanos() as u64))
+            })
+            .collect()
+    }
+
+    fn matches(&mut self, scope: &Scope) -> Result<()> {
+        if !scope.comms.is_empty() {
+            let map = self.ebpf.map_mut("SCOPE_COMMS").context("the object has no SCOPE_COMMS")?;
+            let mut comms: HashMap<_, Comm, u32> = HashMap::try_from(map)?;
+            for name in &scope.comms {
+                comms.insert(scope::comm(name)?, 1, 0).context("add a name to the scope")?;
+            }
+        }
+        if !scope.exes.is_empty() {
+            let map = self.ebpf.map_mut("SCOPE_EXES").context("the object has no SCOPE_EXES")?;
+            let mut exes: HashMap<_, FileKey, u32> = HashMap::try_from(map)?;
+            for path in &scope.exes {
+                exes.insert(scope::file_key(path)?, 1, 0).context("add a program to the scope")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seed(&mut self, scope: &Scope) -> Result<()> {
+        let follow = if scope.no_follow { ScopeFlags(0) } else { ScopeFlags::FOLLOW };
+        for &pid in &scope.pids {
+            ensure!(
+                Path::new(&format!("/proc/{pid}")).exists(),
+                "there is no process {pid} to observe"
+            );
+            self.admit(pid, follow)?;
+        }
+        if !scope.no_follow {
+            for pid in scope::descendants(&scope.pids) {
+                self.admit(pid, follow)?;
+            }
+        }
+        if !scope.comms.is_empty() || !scope.exes.is_empty() {
+            let matched = ScopeFlags(follow.0 | ScopeFlags::MATCHED.0);
+            let roots = scope::matching(scope)?;
+            for pid in if scope.no_follow { roots } else { scope::descendants(&roots) } {
+                self.admit(pid, matched)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Ebpf> {
+    let object = match transport {
+        Transport::Perf => object::PERF,
+        _ => object::RING,
+    };
+    ensure!(!object.is_empty(), "built without the kernel programs");
+    let scope = &settings.scope;
+    let cgroup = scope.cgroup.as_deref().map(scope::cgroup).transpose()?;
+    let (cgroup_id, cgroup_level) = cgroup.map_or((0, 0), |cgroup| (cgroup.id, cgroup.level));
+    let matching = u32::from(!scope.comms.is_empty() || !scope.exes.is_empty());
+    let cookies = u32::from(tls::has_cookies());
+    let mode = scope.mode().0;
+    let mut loader = EbpfLoader::new();
+    loader
+        // The programs need no relocation against it, and it is large.
+        .btf(None)
+        .override_global("SCOPE_MODE", &mode, true)
+        .override_global("SCOPE_CGROUP", &cgroup_id, true)
+        .override_global("SCOPE_CGROUP_LEVEL", &cgroup_level, true)
+        .override_global("SCOPE_MATCH", &matching, true)
+        .override_global("MESSAGE_BUDGET", &settings.message_budget, true)
+        .override_global("HAS_COOKIE", &cookies, true)
+        .override_global("LAYOUT", layout, true)
+        .map_max_entries("CONNECTIONS", settings.connections_max);
+    let own = std::process::id();
+    let empty = u32::from(settings.empty);
+    loader.override_global("OWN_TGID", &own, true).override_global("EMPTY", &empty, true);
+    if transport == Transport::Ring {
+        loader.map_max_entries("EVENTS", settings.buffer_bytes);
+    }
+    loader.load(object).context(
+        "load the kernel programs; this needs root, or CAP_BPF and CAP_PERFMON \
+         (apiscope doctor tells what is missing)",
+    )
+}
+
+fn attach_raw(ebpf: &mut Ebpf, program: &str, tracepoint: &str) -> Result<()> {
+    let found: &mut RawTracePoint = ebpf
+        .program_mut(program)
+        .with_context(|| format!("the object has no program {program}"))?
+        .try_into()?;
+    found.load().map_err(verifier).with_context(|| format!("load {program}"))?;
+    found.attach(tracepoint).with_context(|| format!("attach {program} to {tracepoint}"))?;
+    Ok(())
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
+    let found: &mut TracePoint = ebpf
+        .program_mut(program)
+        .with_context(|| format!("the object has no program {program}"))?
+        .try_into()?;
+    found.load().map_err(verifier).with_context(|| format!("load {program}"))?;
+    found.attach(category, name).with_context(|| {
+        format!(
+            "attach {program} to {category}:{name}; \
+             if tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing"
+        )
+    })?;
+    Ok(())
+}
+
+/// Cuts the verifier's log to its end, where the reason is.
+fn verifier(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+            anyhow::anyhow!("{io_error}; the verifier said:\n{}", tail.join("\n"))
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,359 @@
+//! What becomes of the bytes of one call: classify, budget, cut, send.
+
+use core::ffi::c_void;
+
+use agent_common::{
+    counter::Counter,
+    limits::{CHUNK_MAX, SEGMENTS_MAX, TLS_HELLO, TLS_RECORDS_MAX},
+    record::{DataFlags, Direction, Protocol},
+    state::FlowState,
+};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+
+use crate::{
+    classify::{self, Look},
+    emit::{self, Call, Facts, Headers, Piece},
+    kernel::read_user,
+    settings,
+};
+
+/// Where a call's bytes are in the process's memory.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Source {
+    /// Address of the first buffer.
+    pub(crate) buffer: u64,
+    /// Bytes in the first buffer.
+    pub(crate) len: u64,
+    /// Address of the `struct iovec` after the first buffer's, or 0.
+    pub(crate) next: u64,
+    /// Vectors left from `next` on.
+    pub(crate) vectors: u64,
+}
+
+/// A call while its bytes are taken. It lies in a map, so that what one round of
+/// [`message`] leaves to the next is all the same to the verifier: it follows each
+/// round once, not once for each way through those before.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Work {
+    pub(crate) facts: Facts,
+    pub(crate) source: Source,
+    /// Bytes not told yet.
+    pub(crate) left: u32,
+    /// [`DataFlags`] of the next record.
+    pub(crate) flags: u32,
+}
+
+/// `struct iovec`
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Iovec {
+    pub(crate) base: u64,
+    pub(crate) len: u64,
+}
+
+/// Takes the bytes of one call on a flow.
+///
+/// # Safety
+///
+/// `state` and `work` are maps' values, and no other program uses `work`.
+#[inline(never)]
+pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        if (*state).protocol == Protocol::IGNORED {
+            return;
+        }
+        let source = (*work).source;
+        if (*state).protocol == Protocol::UNKNOWN && !look(state, call, &source) {
+            advance(state, call.facts().direction, call.facts().len);
+            return;
+        }
+        if (*state).protocol == Protocol::HTTP1 {
+            message(state, call, work);
+        } else if (*state).protocol == Protocol::TLS {
+            ciphertext(state, call, &source, DataFlags((*work).flags as u16));
+        } else {
+            // Known, but not decoded: told once, then left alone.
+            let flags = DataFlags((*work).flags as u16);
+            let piece = Piece { source: 0, len: call.facts().len, captured: 0, flags };
+            emit::data(state, call, &piece);
+            (*state).protocol = Protocol::IGNORED;
+        }
+    }
+}
+
+/// Bytes that were never in user memory.
+///
+/// # Safety
+///
+/// `state` is a map's value.
+#[inline(always)]
+pub(crate) unsafe fn opaque(state: *mut FlowState, call: &Call, flags: DataFlags) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if (*state).protocol == Protocol::HTTP1 {
+            turn(state, call.facts().direction);
+            call.counters.add(Counter::OPAQUE, u64::from(call.facts().len));
+            piece(state, call, call.facts().len, 0, 0, flags);
+        } else {
+            advance(state, call.facts().direction, call.facts().len);
+        }
+    }
+}
+
+/// Classifies a flow by the first bytes of a call. True when it is known now.
+#[inline(always)]
+unsafe fn look(state: *mut FlowState, call: &Call, source: &Source) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if (*state).last != call.facts().direction {
+            (*state).last = call.facts().direction;
+            (*state).looked = 0;
+        }
+        // Messages start where the direction turns. A second look, because some
+        // programs read the head of a frame by itself; more would be paid for
+        // every read of a long download that was joined midway.
+        if (*state).looked >= 2 {
+            return false;
+        }
+        (*state).looked += 1;
+        if (*state).looks == 0 {
+            call.counters.add(Counter::IGNORED, 1);
+            (*state).protocol = Protocol::IGNORED;
+            let piece =
+                Piece { source: 0, len: call.facts().len, captured: 0, flags: DataFlags(0) };
+            emit::data(state, call, &piece);
+            return false;
+        }
+        (*state).looks -= 1;
+        let Some(look) = peek(call, source) else { return false };
+        let protocol = classify::protocol(look);
+        if protocol == Protocol::UNKNOWN {
+            return false;
+        }
+        (*state).protocol = protocol;
+        true
+    }
+}
+
+/// The first bytes of a call.
+#[inline(always)]
+fn peek(call: &Call, source: &Source) -> Option<Look> {
+    let len = if source.len > 8 { 8 } else { source.len as u32 };
+    if len == 0 {
+        return None;
+    }
+    let mut word = 0_u64;
+    // SAFETY: `word` has 8 bytes, `len` is at most that, and the helper refuses
+    // addresses that are not readable.
+    let result = unsafe {
+        bpf_probe_read_user((&raw mut word).cast::<c_void>(), len, source.buffer as *const c_void)
+    };
+    if result != 0 {
+        call.counters.add(Counter::FAULTS, 1);
+        return None;
+    }
+    call.counters.add(Counter::BYTES_READ, u64::from(len));
+    Some(Look { word, len })
+}
+
+/// Notes a change of direction: what follows is another message, with a budget
+/// of its own.
+#[inline(always)]
+unsafe fn turn(state: *mut FlowState, direction: Direction) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if (*state).last != direction {
+            (*state).last = direction;
+            (*state).window = 0;
+        }
+    }
+}
+
+/// Moves a direction on.
+#[inline(always)]
+pub(crate) unsafe fn advance(state: *mut FlowState, direction: Direction, len: u32) {
+    // SAFETY: promised by the caller. Two fields, not an index: the verifier
+    // cannot bound a byte from a map.
+    unsafe {
+        if direction == Direction::INGRESS {
+            (*state).offsets[0] += u64::from(len);
+        } else {
+            (*state).offsets[1] += u64::from(len);
+        }
+    }
+}
+
+/// Sends one record for `len` bytes of which `captured` are copied, and moves on.
+#[inline(always)]
+unsafe fn piece(
+    state: *mut FlowState,
+    call: &Call,
+    len: u32,
+    captured: u32,
+    source: u64,
+    flags: DataFlags,
+) {
+    emit::data(state, call, &Piece { source, len, captured, flags });
+    // SAFETY: promised by the caller.
+    unsafe { advance(state, call.facts().direction, len) };
+}
+
+/// Copies a call's bytes within the budget of the message, a record per buffer
+/// or part of one.
+#[inline(always)]
+unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        turn(state, call.facts().direction);
+        if (*state).window.saturating_add(call.facts().len) > settings::message_budget()
+            && let Some(look) = peek(call, &(*work).source)
+            && look.len >= 7
+            && classify::message_start(look)
+        {
+            // Pipelined: no turn, but another message.
+            (*state).window = 0;
+        }
+        (*work).left = call.facts().len;
+        let mut segment = 0;
+        while segment < SEGMENTS_MAX {
+            segment += 1;
+            if round(state, call, work) == 0 {
+                break;
+            }
+        }
+        let left = (*work).left;
+        if left > 0 {
+            call.counters.add(Counter::SPLIT, u64::from(left));
+            let flags = DataFlags((*work).flags as u16).union(DataFlags::SPLIT);
+            piece(state, call, left, 0, 0, flags);
+        }
+    }
+}
+
+/// Sends one record of a message, or steps to the next buffer. 0 when there is no
+/// more to do.
+#[inline(never)]
+unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        let left = (*work).left;
+        if left == 0 {
+            return 0;
+        }
+        let source = &mut (*work).source;
+        let flags = DataFlags((*work).flags as u16);
+        if source.len == 0 {
+            if source.vectors == 0 {
+                return 0;
+            }
+            let Some(vector) = read_user::<Iovec>(source.next) else {
+                call.counters.add(Counter::FAULTS, 1);
+                (*work).flags |= u32::from(DataFlags::FAULT.0);
+                return 0;
+            };
+            source.buffer = vector.base;
+            source.len = vector.len;
+            source.next += 16;
+            source.vectors -= 1;
+            return 1;
+        }
+        let mut len = left;
+        if u64::from(len) > source.len {
+            len = source.len as u32;
+        }
+        if len > CHUNK_MAX as u32 {
+            len = CHUNK_MAX as u32;
+        }
+        let budget = settings::message_budget();
+        let used = (*state).window;
+        let room = budget.saturating_sub(used);
+        if len > room {
+            call.counters.add(Counter::LOST_BUDGET, u64::from(left - room));
+            (*work).left = 0;
+            (*state).window = budget;
+            piece(state, call, left, room, source.buffer, flags.union(DataFlags::BUDGET));
+            return 0;
+        }
+        (*state).window = used + len;
+        (*work).flags = 0;
+        (*work).left = left - len;
+        let buffer = source.buffer;
+        source.buffer += u64::from(len);
+        source.len -= u64::from(len);
+        piece(state, call, len, len, buffer, flags);
+        1
+    }
+}
+
+/// Takes ciphertext: the hello messages, and as long as no TLS session was seen
+/// to use the socket, the headers of its records for the agent to bind by.
+#[inline(always)]
+unsafe fn ciphertext(state: *mut FlowState, call: &Call, source: &Source, first: DataFlags) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        let offset = emit::offset(state, call.facts().direction);
+        let bound = (*state).bound != 0;
+        if offset < TLS_HELLO {
+            let mut captured = (TLS_HELLO - offset) as u32;
+            if captured > call.facts().len {
+                captured = call.facts().len;
+            }
+            if u64::from(captured) > source.len {
+                captured = source.len as u32;
+            }
+            let flags = first.union(DataFlags::BUDGET);
+            let piece = Piece { source: source.buffer, len: call.facts().len, captured, flags };
+            emit::data(state, call, &piece);
+        }
+        if !bound {
+            records(state, call, source);
+        }
+        advance(state, call.facts().direction, call.facts().len);
+    }
+}
+
+/// Headers of the TLS records that start in a call's first buffer.
+#[inline(always)]
+unsafe fn records(state: *mut FlowState, call: &Call, source: &Source) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        let side = &raw mut (*state).record_left;
+        let mut position = u64::from(if call.facts().direction == Direction::INGRESS {
+            (*side)[0]
+        } else {
+            (*side)[1]
+        });
+        let total = u64::from(call.facts().len);
+        let mut headers = Headers([[0; 5]; TLS_RECORDS_MAX]);
+        let mut found = 0;
+        while found < TLS_RECORDS_MAX {
+            if position + 5 > source.len || position + 5 > total {
+                break;
+            }
+            let Some(header) = read_user::<[u8; 5]>(source.buffer + position) else { break };
+            call.counters.add(Counter::BYTES_READ, 5);
+            let [a, b, c, d, e] = header;
+            let word = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+            let Some(len) = classify::tls_record(word) else {
+                // Out of step; the next call may start with a record again.
+                position = total;
+                break;
+            };
+            headers.0[found] = header;
+            found += 1;
+            position += 5 + u64::from(len);
+        }
+        let left = position.saturating_sub(total) as u32;
+        if call.facts().direction == Direction::INGRESS {
+            (*side)[0] = left;
+        } else {
+            (*side)[1] = left;
+        }
+        if found > 0 {
+            emit::tls_records(state, call, &headers, found as u32);
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! Records out: reserve, fill, submit; what does not fit is counted.
+
+use agent_common::{
+    counter::Counter,
+    limits::TLS_RECORDS_MAX,
+    record::{DataFlags, DataHeader, Direction, FlowId, Layer, RecordKind, Tuple},
+    state::FlowState,
+};
+
+use crate::kernel::Counters;
+
+pub(crate) use transport::{data, lifecycle, small, tls_records, wake};
+
+/// What all records of one system or TLS call have in common.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Facts {
+    /// Flags of a submission, see [`wake`].
+    pub(crate) wake: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) pid_tgid: u64,
+    pub(crate) start_ns: u64,
+    pub(crate) len: u32,
+    pub(crate) direction: Direction,
+    pub(crate) layer: Layer,
+    pub(crate) library: u16,
+}
+
+/// One system or TLS call, and the means to tell of it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Call {
+    /// The program's context; the perf transport needs it.
+    pub(crate) context: *mut core::ffi::c_void,
+    pub(crate) counters: Counters,
+    /// Apart from the pointers, because these may lie in a map.
+    facts: *const Facts,
+}
+
+impl Call {
+    /// # Safety
+    ///
+    /// `facts` outlives the call.
+    #[inline(always)]
+    pub(crate) const unsafe fn new(
+        context: *mut core::ffi::c_void,
+        counters: Counters,
+        facts: *const Facts,
+    ) -> Self {
+        Self { context, counters, facts }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn facts(&self) -> &Facts {
+        // SAFETY: promised when it was made.
+        unsafe { &*self.facts }
+    }
+}
+
+/// One record's share of a call.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Piece {
+    /// Where the bytes are in the process's memory.
+    pub(crate) source: u64,
+    /// Stream bytes that the record stands for.
+    pub(crate) len: u32,
+    /// Bytes to copy; at most [`agent_common::limits::CHUNK_MAX`].
+    pub(crate) captured: u32,
+    /// Facts beside those of the flow.
+    pub(crate) flags: DataFlags,
+}
+
+/// Fills a record's header from the flow's state.
+///
+/// # Safety
+///
+/// `header` is valid for writes, `state` for reads.
+#[inline(always)]
+unsafe fn fill(
+    header: *mut DataHeader,
+    state: *const FlowState,
+    call: &Call,
+    piece: &Piece,
+    captured: u32,
+    flags: DataFlags,
+) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        (*header).kind = RecordKind::DATA;
+        (*header).captured = captured;
+        (*header).time_ns = call.facts().time_ns;
+        (*header).pid_tgid = call.facts().pid_tgid;
+        (*header).flow = (*state).flow;
+        (*header).socket = if call.facts().layer == Layer::TLS {
+            (*state).socket
+        } else {
+            FlowId { id: 0, generation: 0 }
+        };
+        (*header).offset = offset(state, call.facts().direction);
+        (*header).len = piece.len;
+        (*header).call_len = call.facts().len;
+        (*header).direction = call.facts().direction;
+        (*header).layer = call.facts().layer;
+        (*header).protocol = (*state).protocol;
+        (*header).reserved = 0;
+        (*header).flags = DataFlags((*state).flags.0 | flags.0);
+        (*header).library = call.facts().library;
+        copy_tuple(&raw mut (*header).tuple, &raw const (*state).tuple);
+        (*header).start_ns = call.facts().start_ns;
+    }
+}
+
+/// Copies a tuple by words. An assignment becomes a call that copies by bytes, which
+/// the verifier walks byte by byte.
+///
+/// # Safety
+///
+/// `to` is valid for writes, `from` for reads.
+#[inline(always)]
+pub(crate) unsafe fn copy_tuple(to: *mut Tuple, from: *const Tuple) {
+    let to = to.cast::<u64>();
+    let from = from.cast::<u64>();
+    // SAFETY: promised by the caller; a tuple is five aligned words.
+    unsafe {
+        to.write_volatile(from.read_volatile());
+        to.add(1).write_volatile(from.add(1).read_volatile());
+        to.add(2).write_volatile(from.add(2).read_volatile());
+        to.add(3).write_volatile(from.add(3).read_volatile());
+        to.add(4).write_volatile(from.add(4).read_volatile());
+    }
+}
+
+/// Position of a direction.
+#[inline(always)]
+pub(crate) unsafe fn offset(state: *const FlowState, direction: Direction) -> u64 {
+    // SAFETY: promised by the caller. Two fields, not an index: the verifier
+    // cannot bound a byte from a map.
+    unsafe {
+        if direction == Direction::INGRESS { (*state).offsets[0] } else { (*state).offsets[1] }
+    }
+}
+
+/// Counts what a record carries, or its loss.
+#[inline(always)]
+fn account(call: &Call, piece: &Piece, sent: bool) {
+    if sent {
+        call.counters.add(Counter::RECORDS, 1);
+        call.counters.add(Counter::BYTES, u64::from(piece.captured));
+        return;
+    }
+    call.counters.add(Counter::LOST_FULL, 1);
+    let counter = if call.facts().direction == Direction::INGRESS {
+        Counter::LOST_FULL_INGRESS
+    } else {
+        Counter::LOST_FULL_EGRESS
+    };
+    call.counters.add(counter, u64::from(piece.len));
+}
+
+/// Headers of TLS records, one after the other. Words, so that they are copied by
+/// words.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Headers(pub(crate) [[u8; 5]; TLS_RECORDS_MAX]);
+
+/// The piece that a record of TLS headers stands for: all of the call.
+#[inline(always)]
+fn headers_piece(call: &Call) -> Piece {
+    Piece { source: 0, len: call.facts().len, captured: 0, flags: DataFlags::TLS_RECORDS }
+}
+
+#[cfg(not(feature = "perf"))]
+mod transport {
+    use core::ffi::c_void;
+
+    use agent_common::{
+        counter::Counter,
+        limits::CLASS_SIZES,
+        record::{DataFlags, DataHeader},
+        state::FlowState,
+    };
+    use aya_ebpf::{
+        bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+        helpers::generated::bpf_probe_read_user,
+    };
+
+    use super::{Call, Headers, Piece, account, fill, headers_piece};
+    use crate::{
+        kernel::Counters,
+        maps::{EVENTS, LIFECYCLE},
+        settings,
+    };
+
+    #[repr(C)]
+    struct Record<const N: usize> {
+        header: DataHeader,
+        payload: [u8; N],
+    }
+
+    /// A wake-up costs more than a record: the agent drains by the clock, and is
+    /// woken only when much waits.
+    #[inline(always)]
+    pub(crate) fn wake() -> u64 {
+        if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= settings::wake_bytes() {
+            u64::from(BPF_RB_FORCE_WAKEUP)
+        } else {
+            u64::from(BPF_RB_NO_WAKEUP)
+        }
+    }
+
+    #[inline(always)]
+    fn class<const N: usize>(state: *const FlowState, call: &Call, piece: &Piece) {
+        let Some(mut entry) = EVENTS.reserve::<Record<N>>(0) else {
+            account(call, piece, false);
+            return;
+        };
+        let record = entry.as_mut_ptr();
+        let mut captured = piece.captured;
+        let mut flags = piece.flags;
+        if captured > N as u32 {
+            captured = N as u32;
+        }
+        if captured > 0 {
+            // SAFETY: the record has N bytes of payload, `captured` is at most N,
+            // and the helper refuses addresses that are not readable.
+            let result = unsafe {
+                bpf_probe_read_user(
+                    (&raw mut (*record).payload).cast::<c_void>(),
+                    captured,
+                    piece.source as *const c_void,
+                )
+            };
+            if result != 0 {
+                call.counters.add(Counter::FAULTS, 1);
+                call.counters.add(Counter::LOST_FAULT, u64::from(captured));
+                captured = 0;
+                flags = flags.union(DataFlags::FAULT);
+            } else {
+                call.counters.add(Counter::BYTES_READ, u64::from(captured));
+            }
+        }
+        // SAFETY: the record was reserved; the state is a map's value.
+        unsafe { fill(&raw mut (*record).header, state, call, piece, captured, flags) };
+        entry.submit(call.facts().wake);
+        account(call, piece, true);
+    }
+
+    /// Sends a data record of the smallest class that holds its bytes. Not inlined:
+    /// there are four copies of the work in it.
+    #[inline(never)]
+    pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
+        let captured = piece.captured as usize;
+        if captured <= CLASS_SIZES[0] {
+            class::<{ CLASS_SIZES[0] }>(state, call, piece);
+        } else if captured <= CLASS_SIZES[1] {
+            class::<{ CLASS_SIZES[1] }>(state, call, piece);
+        } else if captured <= CLASS_SIZES[2] {
+            class::<{ CLASS_SIZES[2] }>(state, call, piece);
+        } else {
+            class::<{ CLASS_SIZES[3] }>(state, call, piece);
+        }
+    }
+
+    /// Sends headers of TLS records, which were read to walk from one to the next.
+    #[inline(always)]
+    pub(crate) fn tls_records(state: *const FlowState, call: &Call, headers: &Headers, found: u32) {
+        let piece = headers_piece(call);
+        let Some(mut entry) = EVENTS.reserve::<Record<{ CLASS_SIZES[0] }>>(0) else {
+            account(call, &piece, false);
+            return;
+        };
+        let record = entry.as_mut_ptr();
+        // SAFETY: the record was reserved and is larger than the headers.
+        unsafe {
+            (&raw mut (*record).payload).cast::<Headers>().write(*headers);
+            fill(&raw mut (*record).header, state, call, &piece, found * 5, piece.flags);
+        }
+        entry.submit(call.facts().wake);
+        account(call, &piece, true);
+    }
+
+    /// Sends a record of fixed size with the data.
+    #[inline(always)]
+    pub(crate) fn small<T: 'static>(call: &Call, write: impl FnOnce(*mut T)) {
+        if let Some(mut entry) = EVENTS.reserve::<T>(0) {
+            write(entry.as_mut_ptr());
+            entry.submit(call.facts().wake);
+            call.counters.add(Counter::RECORDS, 1);
+        } else {
+            call.counters.add(Counter::LOST_FULL, 1);
+        }
+    }
+
+    /// Sends a lifecycle record. These are rare, and each wakes the agent.
+    #[inline(always)]
+    pub(crate) fn lifecycle<T: 'static>(
+        _context: *mut c_void,
+        counters: Counters,
+        write: impl FnOnce(*mut T),
+    ) {
+        if let Some(mut entry) = LIFECYCLE.reserve::<T>(0) {
+            write(entry.as_mut_ptr());
+            entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+        } else {
+            counters.add(Counter::LOST_LIFECYCLE, 1);
+        }
+    }
+}
+
+#[cfg(feature = "perf")]
+mod transport {
+    use core::{ffi::c_void, mem::size_of};
+
+    use agent_common::{
+        counter::Counter,
+        limits::CHUNK_MAX,
+        record::{DataFlags, DataHeader},
+        state::FlowState,
+    };
+    use aya_ebpf::{
+        bindings::BPF_F_CURRENT_CPU,
+        helpers::generated::{
+            bpf_get_current_pid_tgid, bpf_perf_event_output, bpf_probe_read_user,
+        },
+        maps::PerfEventByteArray,
+    };
+
+    use super::{Call, Headers, Piece, account, fill, headers_piece};
+    use crate::{
+        kernel::Counters,
+        maps::{EMPTY_SCRATCH, EVENTS, LIFECYCLE, SCRATCH, Scratch},
+    };
+
+    /// The agent drains perf buffers by the clock.
+    #[inline(always)]
+    pub(crate) fn wake() -> u64 {
+        0
+    }
+
+    /// This thread's place to build a record in.
+    #[inline(always)]
+    fn scratch(counters: Counters) -> Option<*mut Scratch> {
+        // SAFETY: takes nothing, touches nothing.
+        let thread = unsafe { bpf_get_current_pid_tgid() };
+        if let Some(scratch) = SCRATCH.get_ptr_mut(&thread) {
+            return Some(scratch);
+        }
+        let empty = EMPTY_SCRATCH.get(0)?;
+        if SCRATCH.insert(&thread, empty, 0).is_err() {
+            counters.add(Counter::MAP_FULL, 1);
+            return None;
+        }
+        SCRATCH.get_ptr_mut(&thread)
+    }
+
+    #[inline(always)]
+    fn output(
+        map: &'static PerfEventByteArray,
+        context: *mut c_void,
+        data: *mut c_void,
+        len: u64,
+    ) -> bool {
+        // SAFETY: `data` is a map's value of at least `len` bytes, which the
+        // verifier checks. The map is passed by address, as the helper wants it.
+        let result = unsafe {
+            bpf_perf_event_output(
+                context,
+                core::ptr::from_ref(map).cast_mut().cast(),
+                u64::from(BPF_F_CURRENT_CPU),
+                data,
+                len,
+            )
+        };
+        result == 0
+    }
+
+    /// Sends a data record. Not inlined: it is called from many places.
+    #[inline(never)]
+    pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
+        let Some(record) = scratch(call.counters) else {
+            account(call, piece, false);
+            return;
+        };
+        let mut captured = piece.captured;
+        let mut flags = piece.flags;
+        if captured > CHUNK_MAX as u32 {
+            captured = CHUNK_MAX as u32;
+        }
+        if captured > 0 {
+            // SAFETY: the scratch has CHUNK_MAX bytes of payload, `captured` is at
+            // most that, and the helper refuses addresses that are not readable.
+            let result = unsafe {
+                bpf_probe_read_user(
+                    (&raw mut (*record).payload).cast::<c_void>(),
+                    captured,
+                    piece.source as *const c_void,
+                )
+            };
+            if result != 0 {
+                call.counters.add(Counter::FAULTS, 1);
+                call.counters.add(Counter::LOST_FAULT, u64::from(captured));
+                captured = 0;
+                flags = flags.union(DataFlags::FAULT);
+            } else {
+                call.counters.add(Counter::BYTES_READ, u64::from(captured));
+            }
+        }
+        // SAFETY: the scratch is this thread's; the state is a map's value.
+        unsafe { fill(&raw mut (*record).header, state, call, piece, captured, flags) };
+        let len = size_of::<DataHeader>() as u64 + u64::from(captured);
+        let sent = output(&EVENTS, call.context, record.cast(), len);
+        account(call, piece, sent);
+    }
+
+    /// Sends headers of TLS records, which were read to walk from one to the next.
+    #[inline(always)]
+    pub(crate) fn tls_records(state: *const FlowState, call: &Call, headers: &Headers, found: u32) {
+        let piece = headers_piece(call);
+        let Some(record) = scratch(call.counters) else {
+            account(call, &piece, false);
+            return;
+        };
+        // SAFETY: the scratch is this thread's and larger than the headers.
+        unsafe {
+            (&raw mut (*record).payload).cast::<Headers>().write(*headers);
+            fill(&raw mut (*record).header, state, call, &piece, found * 5, piece.flags);
+        }
+        let len = (size_of::<DataHeader>() + size_of::<Headers>()) as u64;
+        account(call, &piece, output(&EVENTS, call.context, record.cast(), len));
+    }
+
+    #[inline(always)]
+    fn fixed<T: 'static>(
+        map: &'static PerfEventByteArray,
+        context: *mut c_void,
+        counters: Counters,
+        write: impl FnOnce(*mut T),
+    ) -> bool {
+        let Some(record) = scratch(counters) else { return false };
+        // SAFETY: every record of fixed size is smaller than the scratch.
+        write(record.cast::<T>());
+        output(map, context, record.cast(), size_of::<T>() as u64)
+    }
+
+    /// Sends a record of fixed size with the data.
+    #[inline(always)]
+    pub(crate) fn small<T: 'static>(call: &Call, write: impl FnOnce(*mut T)) {
+        let sent = fixed(&EVENTS, call.context, call.counters, write);
+        call.counters.add(if sent { Counter::RECORDS } else { Counter::LOST_FULL }, 1);
+    }
+
+    /// Sends a lifecycle record.
+    #[inline(always)]
+    pub(crate) fn lifecycle<T: 'static>(
+        context: *mut c_void,
+        counters: Counters,
+        write: impl FnOnce(*mut T),
+    ) {
+        if !fixed(&LIFECYCLE, context, counters, write) {
+            counters.add(Counter::LOST_LIFECYCLE, 1);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Starts a command that waits until it is in scope: observed from its first
+//! instruction.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    process::{Child, Command},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+/// A command that was forked and waits before its exec.
+#[derive(Debug)]
+pub struct Held {
+    /// Its process.
+    pub pid: u32,
+    gate: io::PipeWriter,
+    spawning: JoinHandle<io::Result<Child>>,
+}
+
+/// Forks a command and holds it before its exec.
+pub fn hold(arguments: &[String]) -> Result<Held> {
+    let (program, rest) = arguments.split_first().context("no command was given")?;
+    let (mut hello, mut greet) = io::pipe().context("make a pipe")?;
+    let (gate_end, gate) = io::pipe().context("make a pipe")?;
+    let mut command = Command::new(program);
+    command.args(rest);
+    let gate_fd = gate.as_raw_fd();
+    // SAFETY: between fork and exec only async-signal-safe calls are made: getpid,
+    // write, read and close on descriptors that live for as long as the closure.
+    unsafe {
+        command.pre_exec(move || {
+            // The parent's end, inherited: with it open here, a parent that dies
+            // would leave this process waiting for itself.
+            libc::close(gate_fd);
+            greet.write_all(&std::process::id().to_ne_bytes())?;
+            let mut go = [0];
+            if (&gate_end).read(&mut go)? == 0 {
+                return Err(io::Error::other("apiscope ended before the command was started"));
+            }
+            Ok(())
+        });
+    }
+    // `spawn` returns only after the exec, so it needs a thread to wait in.
+    let spawning = thread::spawn(move || command.spawn());
+    let mut pid = [0; 4];
+    match hello.read_exact(&mut pid) {
+        Ok(()) => Ok(Held { pid: u32::from_ne_bytes(pid), gate, spawning }),
+        // The fork itself failed: the pipe closed with the command.
+        Err(_) => Err(match spawning.join() {
+            Ok(Err(error)) => anyhow!(error).context(format!("start {program}")),
+            _ => anyhow!("start {program}"),
+        }),
+    }
+}
+
+impl Held {
+    /// Lets the command run.
+    pub fn release(mut self) -> Result<Child> {
+        self.gate.write_all(&[1]).context("let the command run")?;
+        match self.spawning.join() {
+            Ok(child) => child.context("start the command"),
+            Err(_) => Err(anyhow!("start the command")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_command_runs_only_when_released() {
+        let held = hold(&["sh".into(), "-c".into(), "exit 7".into()]).unwrap();
+        let exe = std::fs::read_link(format!("/proc/{}/exe", held.pid)).unwrap();
+        assert_eq!(exe, std::env::current_exe().unwrap());
+        let pid = held.pid;
+        let mut child = held.release().unwrap();
+        assert_eq!(child.id(), pid);
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_missing_program_is_said() {
+        let held = hold(&["/nonexistent/program".into()]).unwrap();
+        let error = held.release().unwrap_err();
+        assert!(format!("{error:#}").contains("No such file"), "{error:#}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Finds TLS libraries in what processes map, and attaches to their functions.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use agent_common::scope::FileKey;
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    programs::{
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+    util::KernelVersion,
+};
+
+use super::{
+    Scope,
+    elf::{self, SYMBOLS, TlsFunctions},
+    scope::file_key,
+};
+
+/// Programs for each of [`SYMBOLS`], entry and return.
+const PROGRAMS: [&[&str]; SYMBOLS.len()] = [
+    &["ssl_read_enter", "ssl_exit"],
+    &["ssl_write_enter", "ssl_exit"],
+    &["ssl_read_ex_enter", "ssl_exit"],
+    &["ssl_write_ex_enter", "ssl_exit"],
+    &["ssl_end"],
+    &["ssl_shutdown"],
+];
+
+/// Files with TLS functions that are attached to at most.
+const LIBRARIES_MAX: usize = 1024;
+
+/// Files that were looked into and are remembered at most.
+const FILES_MAX: usize = 65536;
+
+/// `bpf_get_attach_cookie` and cookies of perf events (5.15).
+pub(super) fn has_cookies() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 15, 0))
+}
+
+/// A file that was attached to.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Number that data records carry.
+    pub index: u16,
+    /// File name, for people.
+    pub name: Arc<str>,
+}
+
+/// What is known of the files that processes map.
+#[derive(Debug)]
+pub struct Libraries {
+    /// Probes see one process each, because the set never changes.
+    per_process: bool,
+    cookies: bool,
+    looked: HashMap<FileKey, Option<(TlsFunctions, Attached)>>,
+    attached: HashSet<(FileKey, Option<u32>)>,
+    list: Vec<Attached>,
+}
+
+impl Libraries {
+    /// Loads the programs, which are attached later to each library.
+    pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope) -> Result<Self> {
+        let mut names: Vec<&str> = PROGRAMS.into_iter().flatten().copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            program(ebpf, name)?
+                .load()
+                .map_err(super::verifier)
+                .with_context(|| format!("load {name}"))?;
+        }
+        Ok(Self {
+            per_process: scope.is_fixed(),
+            cookies: has_cookies(),
+            looked: HashMap::new(),
+            attached: HashSet::new(),
+            list: Vec::new(),
+        })
+    }
+
+    /// Files attached to so far.
+    pub fn list(&self) -> &[Attached] {
+        &self.list
+    }
+
+    /// Looks into a file and attaches to it when it has TLS functions. `file` is
+    /// where it can be opened, `name` what it is called. Returns what was attached
+    /// when that is new.
+    pub(super) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        file: &Path,
+        name: &Path,
+        pid: Option<u32>,
+    ) -> Result<Option<Attached>> {
+        let key = file_key(file)?;
+        let pid = if self.per_process { pid } else { None };
+        if self.attached.contains(&(key, pid)) {
+            return Ok(None);
+        }
+        let known = self.looked.get(&key).cloned();
+        let found = match known {
+            Some(found) => found,
+            None => self.look(key, file, name)?,
+        };
+        let Some((functions, library)) = found else { return Ok(None) };
+        let scope = match pid.and_then(NonZeroU32::new) {
+            Some(pid) => UProbeScope::OneProcess(pid),
+            None => UProbeScope::AllProcesses,
+        };
+        for ((offset, programs), symbol) in functions.offsets.iter().zip(PROGRAMS).zip(SYMBOLS) {
+            let Some(offset) = *offset else { continue };
+            for name in programs {
+                let point = UProbeAttachPoint {
+                    location: UProbeAttachLocation::AbsoluteOffset(offset),
+                    cookie: self.cookies.then_some(u64::from(library.index)),
+                };
+                program(ebpf, name)?
+                    .attach(point, file, scope)
+                    .with_context(|| format!("attach {name} to {symbol} of {}", library.name))?;
+            }
+        }
+        self.attached.insert((key, pid));
+        Ok(Some(library))
+    }
+
+    fn look(
+        &mut self,
+        key: FileKey,
+        file: &Path,
+        name: &Path,
+    ) -> Result<Option<(TlsFunctions, Attached)>> {
+        let functions = elf::tls_functions(file)?;
+        let index = u16::try_from(self.list.len() + 1);
+        let found = match (functions, index) {
+            (Some(functions), Ok(index)) if self.list.len() < LIBRARIES_MAX => {
+                let name = name.file_name().unwrap_or(name.as_os_str());
+                let attached = Attached { index, name: name.to_string_lossy().into() };
+                self.list.push(attached.clone());
+                Some((functions, attached))
+            }
+            _ => None,
+        };
+        if self.looked.len() < FILES_MAX {
+            self.looked.insert(key, found.clone());
+        }
+        Ok(found)
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {
+    let found =
+        ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(found.try_into()?)
+}
+
+/// A file that a process maps as code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Where it can be opened, even if it was deleted or is in another mount
+    /// namespace.
+    pub file: PathBuf,
+    /// Its path as the process sees it.
+    pub name: PathBuf,
+}
+
+/// Files that a process maps as code, each once.
+pub fn mappings(pid: u32) -> Vec<Mapping> {
+    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return Vec::new() };
+    let mut seen = HashSet::new();
+    maps.lines()
+        .filter_map(|line| {
+            // address perms offset dev inode path (proc_pid_maps(5))
+            let mut fields = line.split_ascii_whitespace();
+            let range = fields.next()?;
+            let permissions = fields.next()?;
+            let device = fields.nth(1)?;
+            let inode = fields.next()?;
+            let path = line.get(line.find('/')?..)?;
+            let wanted = permissions.as_bytes().get(2) == Some(&b'x') && inode != "0";
+            (wanted && seen.insert((device.to_owned(), inode.to_owned()))).then(|| Mapping {
+                file: format!("/proc/{pid}/map_files/{range}").into(),
+                name: path.trim_end_matches(" (deleted)").into(),
+            })
+        })
+        .collect()
+}
+
+/// Directories that the dynamic linker searches on common systems.
+const LIBRARY_FOLDERS: [&str; 6] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+
+/// Installed TLS libraries. A process may live shorter than it takes to look at
+/// what it maps; probes that wait in its library see it all the same.
+pub fn installed() -> Vec<PathBuf> {
+    let folders = LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok());
+    let files = folders.flatten().flatten().map(|entry| entry.path());
+    files
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libssl.so") || name.starts_with("libssl3.so")
+        })
+        .collect()
+}
