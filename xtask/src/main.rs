@@ -9,7 +9,7 @@
     reason = "a task talks to the person who ran it"
 )]
 
-use std::process::ExitCode;
+use std::{error::Error, fmt, process::ExitCode};
 
 use clap::Parser;
 
@@ -55,8 +55,22 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if !error.is::<Reported>() {
+                eprintln!("error: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
 }
+
+/// The error of a task that has already said what is wrong.
+#[derive(Debug)]
+struct Reported;
+
+impl fmt::Display for Reported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("reported above")
+    }
+}
+
+impl Error for Reported {}

@@ -60,7 +60,7 @@ fn write() -> Result<()> {
 
 /// Holds the sources and the objects to the manifest, and rebuilds the objects
 /// where that can prove something.
-fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     const REMEDY: &str =
         "run `cargo xtask bpf` (with `--install` for its toolchain) and commit agent/bpf";
     let directory = directory();

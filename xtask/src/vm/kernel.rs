@@ -34,7 +34,7 @@ pub(crate) struct Kernel {
 /// A kernel in the cache.
 pub(super) struct Image {
     /// The kernel itself.
-    pub(super) image: PathBuf,
+    pub(super) vmlinuz: PathBuf,
     /// Its full version.
     pub(super) release: String,
     /// Files to load, uncompressed, in order.
@@ -93,7 +93,7 @@ impl Kernel {
             modules.push(entry.with_context(|| read(&directory))?.path());
         }
         modules.sort();
-        Ok(Image { image: kept.join("vmlinuz"), release, modules })
+        Ok(Image { vmlinuz: kept.join("vmlinuz"), release, modules })
     }
 
     fn directory(self) -> PathBuf {

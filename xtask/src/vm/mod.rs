@@ -29,7 +29,7 @@ const DONE: &str = "vm-init: done";
 const BOOT_LINES: usize = 200;
 
 /// A guest that does not get there by then never will.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(3);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -169,7 +169,7 @@ impl Guest {
             ])
             .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
             .arg("-kernel")
-            .arg(&image.image)
+            .arg(&image.vmlinuz)
             .arg("-initrd")
             .arg(initrd);
         command
