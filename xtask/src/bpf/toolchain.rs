@@ -22,6 +22,8 @@ use crate::{
 /// LLVM of Debian's rustc; bpf-linker must be built with no older one.
 const LLVM: &str = "/usr/lib/llvm-22";
 
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
 const PACKAGES: &[&str] = &[
     "cargo-web",
     "libpolly-22-dev",
@@ -49,7 +51,7 @@ pub(crate) fn find() -> Result<Tools> {
         .find(|file| file.is_file())
         .or_else(|| find_program("llvm-objcopy"))
         .context("llvm-objcopy is not installed (`cargo xtask bpf --install` does it)")?;
-    let debian = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
+    let debian = (PathBuf::from("/usr/bin/cargo"), PathBuf::from(DEBIAN_RUSTC));
     for (cargo, rustc) in [Some(debian), nightly()].into_iter().flatten() {
         if cargo.is_file() && has_sources(&rustc) {
             return Ok(Tools { cargo, rustc, objcopy });
@@ -60,7 +62,9 @@ pub(crate) fn find() -> Result<Tools> {
 
 /// Installs what [`find`] wants and does not find.
 pub(crate) fn install() -> Result<()> {
-    if find().is_ok_and(|tools| tools.has_clippy()) {
+    // Debian has clippy in a package of its own; with another toolchain, what
+    // compiles is enough.
+    if find().is_ok_and(|tools| tools.has_clippy() || tools.rustc != Path::new(DEBIAN_RUSTC)) {
         say("the kernel programs' toolchain: nothing to install");
         return Ok(());
     }
