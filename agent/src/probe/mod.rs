@@ -1,1 +1,3 @@
 //! Loads and attaches the kernel programs: the only user of aya.
+
+mod object;
