@@ -1,0 +1,139 @@
+//! `cargo xtask setup`: what the other tasks need, on Debian 12.
+//!
+//! Only what is missing is installed, no service is left running, and nothing
+//! is downloaded when all is there.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    bpf,
+    shell::{command, output, require_root, run, say},
+    vm,
+};
+
+/// Peers and tools of the tests.
+const TESTS: &[&str] = &[
+    "curl",
+    "iproute2",
+    "nginx",
+    "nodejs",
+    "openssl",
+    "procps",
+    "prometheus",
+    "python3",
+    "python3-venv",
+    "valgrind",
+    "wrk",
+];
+
+/// What starts a guest; its kernel is downloaded beside the system's own.
+const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
+
+/// The services among the packages above.
+const SERVICES: &[&str] = &["nginx", "prometheus", "prometheus-node-exporter"];
+
+/// Asked by Debian's maintainer scripts before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The toolchain for the kernel programs.
+    #[arg(long)]
+    pub(crate) bpf: bool,
+    /// The emulator and the kernels for virtual machines.
+    #[arg(long)]
+    pub(crate) vm: bool,
+    /// The programs that the tests observe. Without any option: all three.
+    #[arg(long)]
+    pub(crate) tests: bool,
+}
+
+pub(crate) fn task(args: &Args) -> Result<()> {
+    let all = !(args.bpf || args.vm || args.tests);
+    if all || args.tests {
+        packages("the peers of the tests", TESTS)?;
+        mounts()?;
+    }
+    if all || args.vm {
+        packages("the emulator", VM)?;
+        for kernel in vm::kernel::all() {
+            kernel.fetch()?;
+        }
+    }
+    if all || args.bpf {
+        bpf::toolchain::install()?;
+    }
+    Ok(())
+}
+
+/// Installs those of the packages that are missing.
+pub(crate) fn packages(what: &str, names: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !installed(name)).collect();
+    if missing.is_empty() {
+        say(&format!("{what}: nothing to install"));
+        return Ok(());
+    }
+    say(&format!("{what}: install {}", missing.join(" ")));
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let is = |line: &str| release.lines().any(|found| found.replace('"', "") == line);
+    ensure!(
+        is("ID=debian") && is("VERSION_ID=12"),
+        "this machine is not Debian 12: install by its own means what these packages hold: {}",
+        missing.join(" ")
+    );
+    require_root("installing packages")?;
+    run(command("apt-get").args(["-q", "update"]))?;
+    without_services(|| {
+        run(command("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-q", "-y", "--no-install-recommends", "install"])
+            .args(&missing))
+    })?;
+    disable(&missing)
+}
+
+fn installed(package: &str) -> bool {
+    let query = output(command("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+    query.is_ok_and(|status| status.trim() == "installed")
+}
+
+/// Installs with the start of services forbidden: a web server that listens on
+/// port 80 is not what somebody who runs tests asked for.
+fn without_services(install: impl FnOnce() -> Result<()>) -> Result<()> {
+    if Path::new(POLICY).exists() {
+        return install();
+    }
+    fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("write {POLICY}"))?;
+    let result = run(command("chmod").args(["755", POLICY])).and_then(|()| install());
+    fs::remove_file(POLICY).with_context(|| format!("remove {POLICY}"))?;
+    result
+}
+
+/// Keeps the services that were just installed from starting at the next boot.
+fn disable(packages: &[&str]) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for service in SERVICES.iter().filter(|service| packages.contains(service)) {
+        run(command("systemctl").args(["disable", "--now", service]))?;
+    }
+    Ok(())
+}
+
+/// Mounts the kernel's file systems that the agent and its tests read.
+fn mounts() -> Result<()> {
+    let mounted = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    let has = |kind: &str| mounted.lines().any(|line| line.split(' ').nth(2) == Some(kind));
+    for (kind, at) in [("tracefs", "/sys/kernel/tracing"), ("cgroup2", "/run/apiscope/cgroup2")] {
+        if has(kind) {
+            continue;
+        }
+        say(&format!("mount {kind} on {at}"));
+        require_root("mounting")?;
+        fs::create_dir_all(at).with_context(|| format!("create {at}"))?;
+        run(command("mount").args(["-t", kind, kind, at]))?;
+    }
+    Ok(())
+}
