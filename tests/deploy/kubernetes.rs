@@ -11,7 +11,8 @@ use crate::{CAPABILITIES, MEMORY_MIB, PORT, deploy, document, documents, output,
 fn render() -> Result<Vec<Value>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         if Command::new(program).arg("version").arg("--help").output().is_ok() {
-            let rendered = output(Command::new(program).arg(command).arg(deploy("daemonset")))?;
+            let (rendered, _) =
+                output(Command::new(program).arg(command).arg(deploy("daemonset")))?;
             return documents(&rendered);
         }
     }

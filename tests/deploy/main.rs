@@ -26,8 +26,8 @@ mod unit;
 const PORT: u64 = 9464;
 
 /// What the agent may do, in unit and container.
-const CAPABILITIES: [&str; 5] =
-    ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "CHECKPOINT_RESTORE"];
+const CAPABILITIES: [&str; 6] =
+    ["BPF", "PERFMON", "SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "CHECKPOINT_RESTORE"];
 
 /// Memory that unit and container grant, in MiB.
 const MEMORY_MIB: u64 = 512;
@@ -62,18 +62,14 @@ fn document(name: &str) -> Result<Value> {
     documents.pop().context("no document")
 }
 
-/// Runs a program that must succeed; what it printed to standard output.
-fn output(command: &mut Command) -> Result<String> {
-    let output =
-        command.output().with_context(|| format!("run {}", command.get_program().display()))?;
+/// Runs a program that must succeed; what it printed as output and as messages.
+fn output(command: &mut Command) -> Result<(String, String)> {
+    let program = command.get_program().display().to_string();
+    let output = command.output().with_context(|| format!("run {program}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{stdout}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(stdout)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
+    Ok((stdout, stderr))
 }
 
 /// The strings of an array.

@@ -9,7 +9,7 @@ use crate::{CAPABILITIES, MEMORY_MIB, PORT, output, text};
 /// Exposure that `systemd-analyze security` may report at most, in tenths. What
 /// remains is what the agent is for: it reads other processes and loads programs
 /// into the kernel.
-const EXPOSURE: u32 = 35;
+const EXPOSURE: u32 = 40;
 
 /// The path that the unit starts.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/apiscope";
@@ -28,18 +28,23 @@ fn settings() -> Result<BTreeMap<String, Vec<String>>> {
     Ok(settings)
 }
 
-/// Runs `systemd-analyze` on the unit, with a program that is there on any machine.
+/// Runs `systemd-analyze` on the unit, with a program that is there on any machine;
+/// what it says about the unit.
 fn analyze(arguments: &[&str]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let unit = folder.path().join("apiscope.service");
     fs::write(&unit, text("apiscope.service")?.replace(PROGRAM, "/bin/true"))?;
-    output(Command::new("systemd-analyze").args(arguments).arg(&unit))
-        .context("systemd-analyze (Debian: apt-get install systemd)")
+    let (_, messages) = output(Command::new("systemd-analyze").args(arguments).arg(&unit))
+        .context("systemd-analyze (Debian: apt-get install systemd)")?;
+    // Units of the machine that have nothing to do with ours may be commented on too.
+    let about = messages.lines().filter(|line| line.contains("apiscope.service"));
+    Ok(about.collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
 fn systemd_accepts_the_unit() {
-    analyze(&["verify", "--man=no"]).unwrap();
+    // An unknown setting is a message, not a failure.
+    assert_eq!(analyze(&["verify", "--man=no"]).unwrap(), "");
 }
 
 #[test]
