@@ -11,7 +11,9 @@
 //! come out, and its tests need neither root nor a runtime.
 
 pub mod call;
+pub mod cli;
 pub mod detect;
+pub mod doctor;
 pub mod event;
 pub mod export;
 pub mod flow;

@@ -1,6 +1,9 @@
 //! What the kernel programs report, as values: decoding of records, and the file
 //! format of `record` and `replay`. Pure but for `reader`.
 
+pub mod decode;
+pub mod order;
+
 use std::sync::Arc;
 
 use agent_common::record::{DataFlags, Direction, Family, FlowId, Layer, Protocol, Tuple};

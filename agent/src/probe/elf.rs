@@ -50,6 +50,26 @@ pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
     Ok(found.usable().then_some(found))
 }
 
+/// An ELF file for a machine with 32-bit words.
+pub fn is_32_bit(path: &Path) -> bool {
+    use std::io::Read as _;
+
+    let mut start = [0; 5];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    // `EI_CLASS` is 1 for `ELFCLASS32`.
+    read.is_ok() && start == *b"\x7fELF\x01"
+}
+
+/// Whether an ELF file has a section of this name.
+pub fn has_section(path: &Path, name: &str) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    if file.metadata().is_ok_and(|metadata| metadata.len() > FILE_MAX) {
+        return false;
+    }
+    let cache = ReadCache::new(file);
+    object::File::parse(&cache).is_ok_and(|elf| elf.section_by_name(name).is_some())
+}
+
 fn search<'data: 'file, 'file, R: object::ReadRef<'data> + 'file>(
     elf: &object::File<'data, R>,
     symbols: impl Iterator<Item = object::Symbol<'data, 'file, R>>,

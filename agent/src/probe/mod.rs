@@ -4,6 +4,7 @@ pub mod elf;
 pub mod launch;
 pub mod layout;
 mod object;
+pub mod process;
 pub mod scope;
 mod tls;
 mod transport;
@@ -19,10 +20,10 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray},
-    programs::{ProgramError, RawTracePoint, TracePoint},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 pub use scope::Scope;
-pub use tls::{Attached, Libraries};
+pub use tls::{Attached, Libraries, Mapping, installed, mappings};
 pub use transport::{Record, Source, Transport};
 
 /// What the operator decides about capture.
@@ -221,6 +222,47 @@ impl Probes {
         }
         Ok(())
     }
+}
+
+/// What this kernel can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Support;
+
+impl Support {
+    /// It has ring buffers.
+    pub fn ring_buffer() -> Result<bool> {
+        Ok(Transport::Auto.choose()? == Transport::Ring)
+    }
+}
+
+/// Loads every program without attaching any, for each transport that the kernel
+/// has, and tells what the kernel said of each.
+pub fn try_load() -> Vec<(String, Result<()>)> {
+    let mut results = Vec::new();
+    for transport in [Transport::Ring, Transport::Perf] {
+        if transport == Transport::Ring && !Support::ring_buffer().unwrap_or(false) {
+            continue;
+        }
+        let loaded = layout::read(Path::new(layout::KERNEL_BTF))
+            .and_then(|layout| load(&Settings::default(), transport, &layout));
+        let mut ebpf = match loaded {
+            Ok(ebpf) => ebpf,
+            Err(error) => {
+                results.push((format!("{} object", transport.as_str()), Err(error)));
+                continue;
+            }
+        };
+        for (name, program) in ebpf.programs_mut() {
+            let result = match program {
+                Program::RawTracePoint(program) => program.load(),
+                Program::TracePoint(program) => program.load(),
+                Program::UProbe(program) => program.load(),
+                _ => continue,
+            };
+            results.push((format!("{name} ({})", transport.as_str()), result.map_err(verifier)));
+        }
+    }
+    results
 }
 
 fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Ebpf> {

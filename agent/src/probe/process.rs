@@ -1,0 +1,82 @@
+//! Facts about processes, from /proc.
+
+use std::{fs, sync::Arc};
+
+use crate::call::Process;
+
+/// What /proc tells of a process; `None` when it is gone.
+pub fn look(pid: u32) -> Option<Process> {
+    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    let executable = fs::read_link(format!("/proc/{pid}/exe"))
+        .map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned())
+        .unwrap_or_default();
+    let ticks = procfs::ticks_per_second().max(1);
+    Some(Process {
+        pid,
+        start_ns: stat.starttime.saturating_mul(1_000_000_000 / ticks),
+        comm: stat.comm,
+        executable,
+        container_id: container_id(pid),
+    })
+}
+
+/// A process of which only the kernel's record tells.
+pub fn from_record(pid: u32, start_ns: u64, comm: &[u8], filename: &[u8]) -> Process {
+    let text = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+    };
+    Process { pid, start_ns, comm: text(comm), executable: text(filename), container_id: None }
+}
+
+/// A forked child: its parent's program under another id.
+pub fn child(parent: &Arc<Process>, pid: u32, start_ns: u64) -> Process {
+    Process { pid, start_ns, ..Process::clone(parent) }
+}
+
+/// Container id in the cgroup path of a process.
+fn container_id(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(container_of)
+}
+
+/// The 64 hexadecimal digits that docker, containerd, cri-o and podman name cgroups
+/// by: alone, or as `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID.scope`.
+fn container_of(line: &str) -> Option<String> {
+    let last = line.rsplit('/').next()?;
+    let last = last.strip_suffix(".scope").unwrap_or(last);
+    let id = last.rsplit(['-', ':']).next()?;
+    (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_facts() {
+        let process = look(std::process::id()).unwrap();
+        assert_eq!(process.executable, std::env::current_exe().unwrap().to_str().unwrap());
+        assert!(process.start_ns > 0);
+        assert_eq!(look(u32::MAX), None);
+    }
+
+    #[test]
+    fn container_ids_are_found_in_the_usual_paths() {
+        let id = "0123456789abcdef".repeat(4);
+        for line in [
+            format!("0::/system.slice/docker-{id}.scope"),
+            format!("12:pids:/docker/{id}"),
+            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+            format!("0::/kubepods/besteffort/pod1/{id}"),
+            format!("0::/machine.slice/libpod-{id}.scope"),
+            format!("0::/kubepods/crio-{id}.scope"),
+            format!("0::/system.slice/containerd.service/kubepods:cri-containerd:{id}"),
+        ] {
+            assert_eq!(container_of(&line).as_deref(), Some(id.as_str()), "{line}");
+        }
+        for line in ["0::/", "0::/user.slice/user-0.slice/session-1.scope", ""] {
+            assert_eq!(container_of(line), None, "{line}");
+        }
+    }
+}
