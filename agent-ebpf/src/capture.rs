@@ -43,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) left: u32,
     /// [`DataFlags`] of the next record.
     pub(crate) flags: u32,
+    /// Of ciphertext: the record headers found.
+    pub(crate) headers: Headers,
 }
 
 /// `struct iovec`
@@ -65,15 +67,15 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
         if (*state).protocol == Protocol::IGNORED {
             return;
         }
-        let source = (*work).source;
-        if (*state).protocol == Protocol::UNKNOWN && !look(state, call, &source) {
+        let source = &(*work).source;
+        if (*state).protocol == Protocol::UNKNOWN && !look(state, call, source) {
             advance(state, call.facts().direction, call.facts().len);
             return;
         }
         if (*state).protocol == Protocol::HTTP1 {
             message(state, call, work);
         } else if (*state).protocol == Protocol::TLS {
-            ciphertext(state, call, &source, DataFlags((*work).flags as u16));
+            ciphertext(state, call, work);
         } else {
             // Known, but not decoded: told once, then left alone.
             let flags = DataFlags((*work).flags as u16);
@@ -291,9 +293,11 @@ unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
 /// Takes ciphertext: the hello messages, and as long as no TLS session was seen
 /// to use the socket, the headers of its records for the agent to bind by.
 #[inline(always)]
-unsafe fn ciphertext(state: *mut FlowState, call: &Call, source: &Source, first: DataFlags) {
+unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
+        let source = &(*work).source;
+        let first = DataFlags((*work).flags as u16);
         let offset = emit::offset(state, call.facts().direction);
         let bound = (*state).bound != 0;
         if offset < TLS_HELLO {
@@ -309,7 +313,7 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, source: &Source, first:
             emit::data(state, call, &piece);
         }
         if !bound {
-            records(state, call, source);
+            records(state, call, work);
         }
         advance(state, call.facts().direction, call.facts().len);
     }
@@ -317,7 +321,7 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, source: &Source, first:
 
 /// Headers of the TLS records that start in a call's first buffer.
 #[inline(always)]
-unsafe fn records(state: *mut FlowState, call: &Call, source: &Source) {
+unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         let side = &raw mut (*state).record_left;
@@ -327,7 +331,8 @@ unsafe fn records(state: *mut FlowState, call: &Call, source: &Source) {
             (*side)[1]
         });
         let total = u64::from(call.facts().len);
-        let mut headers = Headers([[0; 5]; TLS_RECORDS_MAX]);
+        let source = &(*work).source;
+        let headers = &raw mut (*work).headers;
         let mut found = 0;
         while found < TLS_RECORDS_MAX {
             if position + 5 > source.len || position + 5 > total {
@@ -342,7 +347,7 @@ unsafe fn records(state: *mut FlowState, call: &Call, source: &Source) {
                 position = total;
                 break;
             };
-            headers.0[found] = header;
+            headers.cast::<[u8; 5]>().add(found).write(header);
             found += 1;
             position += 5 + u64::from(len);
         }
@@ -353,7 +358,7 @@ unsafe fn records(state: *mut FlowState, call: &Call, source: &Source) {
             (*side)[1] = left;
         }
         if found > 0 {
-            emit::tls_records(state, call, &headers, found as u32);
+            emit::tls_records(state, call, headers, found as u32);
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Records out: reserve, fill, submit; what does not fit is counted.
 
+use core::ffi::c_void;
+
 use agent_common::{
     counter::Counter,
     limits::TLS_RECORDS_MAX,
     record::{DataFlags, DataHeader, Direction, FlowId, Layer, RecordKind, Tuple},
     state::FlowState,
 };
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::kernel::Counters;
 
@@ -31,7 +35,7 @@ pub(crate) struct Facts {
 #[repr(C)]
 pub(crate) struct Call {
     /// The program's context; the perf transport needs it.
-    pub(crate) context: *mut core::ffi::c_void,
+    pub(crate) context: *mut c_void,
     pub(crate) counters: Counters,
     /// Apart from the pointers, because these may lie in a map.
     facts: *const Facts,
@@ -43,7 +47,7 @@ impl Call {
     /// `facts` outlives the call.
     #[inline(always)]
     pub(crate) const unsafe fn new(
-        context: *mut core::ffi::c_void,
+        context: *mut c_void,
         counters: Counters,
         facts: *const Facts,
     ) -> Self {
@@ -77,18 +81,11 @@ pub(crate) struct Piece {
 ///
 /// `header` is valid for writes, `state` for reads.
 #[inline(always)]
-unsafe fn fill(
-    header: *mut DataHeader,
-    state: *const FlowState,
-    call: &Call,
-    piece: &Piece,
-    captured: u32,
-    flags: DataFlags,
-) {
+unsafe fn fill(header: *mut DataHeader, state: *const FlowState, call: &Call, piece: &Piece) {
     // SAFETY: promised by the caller.
     unsafe {
         (*header).kind = RecordKind::DATA;
-        (*header).captured = captured;
+        (*header).captured = piece.captured;
         (*header).time_ns = call.facts().time_ns;
         (*header).pid_tgid = call.facts().pid_tgid;
         (*header).flow = (*state).flow;
@@ -104,10 +101,49 @@ unsafe fn fill(
         (*header).layer = call.facts().layer;
         (*header).protocol = (*state).protocol;
         (*header).reserved = 0;
-        (*header).flags = DataFlags((*state).flags.0 | flags.0);
+        (*header).flags = DataFlags((*state).flags.0 | piece.flags.0);
         (*header).library = call.facts().library;
         copy_tuple(&raw mut (*header).tuple, &raw const (*state).tuple);
         (*header).start_ns = call.facts().start_ns;
+    }
+}
+
+/// Copies a record's payload and returns how much of it there is: none when the
+/// memory is not readable, which the header tells then.
+///
+/// # Safety
+///
+/// `header` was filled, `payload` has room for `room` bytes.
+#[inline(always)]
+unsafe fn copy(
+    header: *mut DataHeader,
+    payload: *mut c_void,
+    room: u32,
+    call: &Call,
+    piece: &Piece,
+) -> u32 {
+    // SAFETY: promised by the caller; the helper refuses addresses that are not
+    // readable.
+    unsafe {
+        // Read back, so that the bound is checked right before it is used: kernels
+        // before 5.12 forget what they know of a number that lay on the stack.
+        let mut captured = (&raw const (*header).captured).read_volatile();
+        if captured == 0 {
+            return 0;
+        }
+        if captured > room {
+            captured = room;
+        }
+        let result = bpf_probe_read_user(payload, captured, piece.source as *const c_void);
+        if result != 0 {
+            call.counters.add(Counter::FAULTS, 1);
+            call.counters.add(Counter::LOST_FAULT, u64::from(piece.captured));
+            (*header).captured = 0;
+            (*header).flags = (*header).flags.union(DataFlags::FAULT);
+            return 0;
+        }
+        call.counters.add(Counter::BYTES_READ, u64::from(piece.captured));
+        piece.captured
     }
 }
 
@@ -175,17 +211,11 @@ mod transport {
     use core::ffi::c_void;
 
     use agent_common::{
-        counter::Counter,
-        limits::CLASS_SIZES,
-        record::{DataFlags, DataHeader},
-        state::FlowState,
+        counter::Counter, limits::CLASS_SIZES, record::DataHeader, state::FlowState,
     };
-    use aya_ebpf::{
-        bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-        helpers::generated::bpf_probe_read_user,
-    };
+    use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 
-    use super::{Call, Headers, Piece, account, fill, headers_piece};
+    use super::{Call, Headers, Piece, account, copy, fill, headers_piece};
     use crate::{
         kernel::Counters,
         maps::{EVENTS, LIFECYCLE},
@@ -216,32 +246,13 @@ mod transport {
             return;
         };
         let record = entry.as_mut_ptr();
-        let mut captured = piece.captured;
-        let mut flags = piece.flags;
-        if captured > N as u32 {
-            captured = N as u32;
+        // SAFETY: the record was reserved and has N bytes of payload; the state is a
+        // map's value.
+        unsafe {
+            let header = &raw mut (*record).header;
+            fill(header, state, call, piece);
+            copy(header, (&raw mut (*record).payload).cast(), N as u32, call, piece);
         }
-        if captured > 0 {
-            // SAFETY: the record has N bytes of payload, `captured` is at most N,
-            // and the helper refuses addresses that are not readable.
-            let result = unsafe {
-                bpf_probe_read_user(
-                    (&raw mut (*record).payload).cast::<c_void>(),
-                    captured,
-                    piece.source as *const c_void,
-                )
-            };
-            if result != 0 {
-                call.counters.add(Counter::FAULTS, 1);
-                call.counters.add(Counter::LOST_FAULT, u64::from(captured));
-                captured = 0;
-                flags = flags.union(DataFlags::FAULT);
-            } else {
-                call.counters.add(Counter::BYTES_READ, u64::from(captured));
-            }
-        }
-        // SAFETY: the record was reserved; the state is a map's value.
-        unsafe { fill(&raw mut (*record).header, state, call, piece, captured, flags) };
         entry.submit(call.facts().wake);
         account(call, piece, true);
     }
@@ -264,7 +275,12 @@ mod transport {
 
     /// Sends headers of TLS records, which were read to walk from one to the next.
     #[inline(always)]
-    pub(crate) fn tls_records(state: *const FlowState, call: &Call, headers: &Headers, found: u32) {
+    pub(crate) fn tls_records(
+        state: *const FlowState,
+        call: &Call,
+        headers: *const Headers,
+        found: u32,
+    ) {
         let piece = headers_piece(call);
         let Some(mut entry) = EVENTS.reserve::<Record<{ CLASS_SIZES[0] }>>(0) else {
             account(call, &piece, false);
@@ -273,8 +289,9 @@ mod transport {
         let record = entry.as_mut_ptr();
         // SAFETY: the record was reserved and is larger than the headers.
         unsafe {
-            (&raw mut (*record).payload).cast::<Headers>().write(*headers);
-            fill(&raw mut (*record).header, state, call, &piece, found * 5, piece.flags);
+            (&raw mut (*record).payload).cast::<Headers>().write(headers.read());
+            fill(&raw mut (*record).header, state, call, &piece);
+            (*record).header.captured = found * 5;
         }
         entry.submit(call.facts().wake);
         account(call, &piece, true);
@@ -312,21 +329,14 @@ mod transport {
 mod transport {
     use core::{ffi::c_void, mem::size_of};
 
-    use agent_common::{
-        counter::Counter,
-        limits::CHUNK_MAX,
-        record::{DataFlags, DataHeader},
-        state::FlowState,
-    };
+    use agent_common::{counter::Counter, limits::CHUNK_MAX, record::DataHeader, state::FlowState};
     use aya_ebpf::{
         bindings::BPF_F_CURRENT_CPU,
-        helpers::generated::{
-            bpf_get_current_pid_tgid, bpf_perf_event_output, bpf_probe_read_user,
-        },
+        helpers::generated::{bpf_get_current_pid_tgid, bpf_perf_event_output},
         maps::PerfEventByteArray,
     };
 
-    use super::{Call, Headers, Piece, account, fill, headers_piece};
+    use super::{Call, Headers, Piece, account, copy, fill, headers_piece};
     use crate::{
         kernel::Counters,
         maps::{EMPTY_SCRATCH, EVENTS, LIFECYCLE, SCRATCH, Scratch},
@@ -382,32 +392,16 @@ mod transport {
             account(call, piece, false);
             return;
         };
-        let mut captured = piece.captured;
-        let mut flags = piece.flags;
+        // SAFETY: the scratch is this thread's and has CHUNK_MAX bytes of payload; the
+        // state is a map's value.
+        let mut captured = unsafe {
+            let header = &raw mut (*record).header;
+            fill(header, state, call, piece);
+            copy(header, (&raw mut (*record).payload).cast(), CHUNK_MAX as u32, call, piece)
+        };
         if captured > CHUNK_MAX as u32 {
             captured = CHUNK_MAX as u32;
         }
-        if captured > 0 {
-            // SAFETY: the scratch has CHUNK_MAX bytes of payload, `captured` is at
-            // most that, and the helper refuses addresses that are not readable.
-            let result = unsafe {
-                bpf_probe_read_user(
-                    (&raw mut (*record).payload).cast::<c_void>(),
-                    captured,
-                    piece.source as *const c_void,
-                )
-            };
-            if result != 0 {
-                call.counters.add(Counter::FAULTS, 1);
-                call.counters.add(Counter::LOST_FAULT, u64::from(captured));
-                captured = 0;
-                flags = flags.union(DataFlags::FAULT);
-            } else {
-                call.counters.add(Counter::BYTES_READ, u64::from(captured));
-            }
-        }
-        // SAFETY: the scratch is this thread's; the state is a map's value.
-        unsafe { fill(&raw mut (*record).header, state, call, piece, captured, flags) };
         let len = size_of::<DataHeader>() as u64 + u64::from(captured);
         let sent = output(&EVENTS, call.context, record.cast(), len);
         account(call, piece, sent);
@@ -415,7 +409,12 @@ mod transport {
 
     /// Sends headers of TLS records, which were read to walk from one to the next.
     #[inline(always)]
-    pub(crate) fn tls_records(state: *const FlowState, call: &Call, headers: &Headers, found: u32) {
+    pub(crate) fn tls_records(
+        state: *const FlowState,
+        call: &Call,
+        headers: *const Headers,
+        found: u32,
+    ) {
         let piece = headers_piece(call);
         let Some(record) = scratch(call.counters) else {
             account(call, &piece, false);
@@ -423,8 +422,9 @@ mod transport {
         };
         // SAFETY: the scratch is this thread's and larger than the headers.
         unsafe {
-            (&raw mut (*record).payload).cast::<Headers>().write(*headers);
-            fill(&raw mut (*record).header, state, call, &piece, found * 5, piece.flags);
+            (&raw mut (*record).payload).cast::<Headers>().write(headers.read());
+            fill(&raw mut (*record).header, state, call, &piece);
+            (*record).header.captured = found * 5;
         }
         let len = (size_of::<DataHeader>() + size_of::<Headers>()) as u64;
         account(call, &piece, output(&EVENTS, call.context, record.cast(), len));

@@ -22,3 +22,4 @@ pub mod inventory;
 pub mod pipeline;
 pub mod probe;
 pub mod redact;
+pub mod run;

@@ -1,3 +1,53 @@
-//! The program: parse, start, run, exit code.
+//! The program: parse, start logging, run, exit code.
 
-fn main() {}
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use apiscope::{
+    cli::{Cli, Command, DoctorArgs},
+    doctor,
+};
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Something went wrong; of `run -- CMD`, CMD's status takes its place.
+const FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_target(false)
+        .init();
+    let result = match cli.command {
+        Command::Doctor(args) => diagnose(&args),
+        _ => Ok(0),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nothing is left to tell it to if this fails.
+            drop(writeln!(io::stderr(), "apiscope: {error:#}"));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn diagnose(args: &DoctorArgs) -> anyhow::Result<u8> {
+    let mut checks = doctor::host();
+    if args.load {
+        checks.extend(doctor::load());
+    }
+    for &pid in &args.pid {
+        checks.extend(doctor::process(pid));
+    }
+    let (text, works) = doctor::render(&checks);
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if works { 0 } else { FAILURE })
+}

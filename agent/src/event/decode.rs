@@ -1,149 +1,230 @@
-//! Records of the kernel programs into values.
+//! Decoding of the kernel's records. Any bytes may come in: a record that makes
+//! no sense is refused with a reason, and its reader counts it and goes on.
 
-use std::sync::Arc;
+use std::{mem::size_of, sync::Arc};
 
-use agent_common::record::{
-    DataFlags, DataHeader, FlowRecord, MappedRecord, ProcessRecord, RecordKind, UnixRecord,
+use agent_common::{
+    limits::{CHUNK_MAX, TLS_RECORDS_MAX},
+    record::{
+        DataFlags, DataHeader, Direction, FlowRecord, Layer, MappedRecord, ProcessRecord,
+        RecordKind, UnixRecord,
+    },
 };
 use bytemuck::AnyBitPattern;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Data, End, Event, Unix};
 use crate::call::Timestamp;
 
-/// Why a record was refused.
-///
-/// A refused record is counted and skipped, never fatal.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum DecodeError {
-    /// The record ends before its fixed part does.
-    #[error("record of {len} bytes is shorter than its fixed part")]
-    Short {
-        /// Length of the record.
-        len: usize,
-    },
-    /// The payload is shorter than the record says.
-    #[error("record says {captured} bytes of payload and has {len}")]
-    Payload {
-        /// Bytes that the record says follow.
-        captured: u32,
-        /// Bytes that follow.
-        len: usize,
-    },
-    /// No known record has this kind.
-    #[error("unknown record kind {0}")]
-    UnknownKind(u32),
-}
-
-/// Turns the kernel's monotonic time into time of day.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// Turns the kernel's monotonic time into time since the Unix epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Clock {
-    /// Nanoseconds to add to `CLOCK_MONOTONIC`.
-    pub offset_ns: u64,
+    /// Unix time at the zero of `CLOCK_MONOTONIC`, nanoseconds.
+    offset_ns: u64,
 }
 
 impl Clock {
-    /// The clock of this host, now. Later steps of the time of day are not followed,
-    /// so that durations stay right.
-    pub fn now() -> Self {
-        let wall = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
-        Self { offset_ns: wall.saturating_sub(monotonic_ns()) }
+    /// The clock for which both readings were taken at one moment.
+    pub const fn from_readings(monotonic_ns: u64, unix: Timestamp) -> Self {
+        Self { offset_ns: unix.0.saturating_sub(monotonic_ns) }
     }
 
-    /// Time of day of a monotonic time.
+    /// The clock of the running system.
+    pub fn system() -> Self {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+
+        let nanos = |time: Timespec| {
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
+            seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+        };
+        let monotonic = nanos(clock_gettime(ClockId::Monotonic));
+        Self::from_readings(monotonic, Timestamp(nanos(clock_gettime(ClockId::Realtime))))
+    }
+
+    /// Unix time of a monotonic reading.
     pub const fn timestamp(self, monotonic_ns: u64) -> Timestamp {
         Timestamp(self.offset_ns.saturating_add(monotonic_ns))
     }
+
+    /// Monotonic reading of a Unix time; zero when it is before the boot.
+    pub const fn monotonic(self, time: Timestamp) -> u64 {
+        time.0.saturating_sub(self.offset_ns)
+    }
 }
 
-/// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` reads it.
-pub fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
-        + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
-
-/// A record, decoded.
+/// What one record says. Fork, exec and mapping records are not yet events: the
+/// probe stage asks the system about them first.
 #[derive(Clone, Debug)]
 pub enum Raw {
-    /// What the pipeline takes as it is.
-    Event(Event),
+    /// Bytes moved.
+    Data(Data),
+    /// A flow or one direction of it ended.
+    End(End),
+    /// Names of a unix socket.
+    Unix(Unix),
     /// A process was forked.
-    Fork(Box<ProcessRecord>),
+    Fork(Lifecycle),
     /// A process runs another program.
-    Exec(Box<ProcessRecord>),
+    Exec(Lifecycle),
     /// A process ended.
-    Exit(Box<ProcessRecord>),
-    /// A file was mapped as code.
-    Mapped(MappedRecord),
+    Exit(Lifecycle),
+    /// A process mapped a file as code.
+    Mapped(Mapped),
 }
 
-/// Decodes one record. The payload is a slice of it, not a copy.
-pub fn decode(record: &Bytes, clock: Clock) -> Result<Raw, DecodeError> {
-    let kind: RecordKind = fixed(record)?;
-    Ok(match kind {
-        RecordKind::DATA => Raw::Event(Event::Data(data(record, clock)?)),
-        RecordKind::END => {
-            let end: FlowRecord = fixed(record)?;
-            Raw::Event(Event::End(End {
-                time: clock.timestamp(end.time_ns),
-                direction: end.direction,
-                layer: end.layer,
-                tgid: tgid(end.pid_tgid),
-                flow: end.flow,
-                offsets: end.offsets,
-            }))
+/// What a record says about a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lifecycle {
+    /// When.
+    pub time: Timestamp,
+    /// The process (of a fork: the child).
+    pub tgid: u32,
+    /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`, or 0.
+    pub start_ns: u64,
+    /// Its parent, or 0 when unknown.
+    pub parent_tgid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Of an exec: the file as it was named to execve, maybe cut; else empty.
+    pub filename: String,
+}
+
+/// A file that a process mapped as code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapped {
+    /// When.
+    pub time: Timestamp,
+    /// The process.
+    pub tgid: u32,
+    /// Inode number of the file.
+    pub inode: u64,
+    /// Device of its file system, as `s_dev` holds it.
+    pub device: u64,
+    /// Where it was mapped.
+    pub address: u64,
+}
+
+impl Raw {
+    /// When it happened.
+    pub const fn time(&self) -> Timestamp {
+        match self {
+            Self::Data(data) => data.time,
+            Self::End(end) => end.time,
+            Self::Unix(unix) => unix.time,
+            Self::Fork(process) | Self::Exec(process) | Self::Exit(process) => process.time,
+            Self::Mapped(mapped) => mapped.time,
         }
-        RecordKind::UNIX => {
-            let unix: UnixRecord = fixed(record)?;
-            Raw::Event(Event::Unix(Unix {
-                time: clock.timestamp(unix.time_ns),
-                flow: unix.flow,
-                peer_tgid: unix.peer_tgid,
-                path: path(&unix),
-            }))
-        }
-        RecordKind::FORK => Raw::Fork(Box::new(fixed(record)?)),
-        RecordKind::EXEC => Raw::Exec(Box::new(fixed(record)?)),
-        RecordKind::EXIT => Raw::Exit(Box::new(fixed(record)?)),
-        RecordKind::MAPPED => Raw::Mapped(fixed(record)?),
-        RecordKind(unknown) => return Err(DecodeError::UnknownKind(unknown)),
-    })
-}
-
-/// When a record was made, `CLOCK_MONOTONIC`; 0 when it is too short to tell. Every
-/// kind has it at the same place but [`RecordKind::DATA`] and [`RecordKind::END`],
-/// which have it there too.
-pub fn time_ns(record: &[u8]) -> u64 {
-    record.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
-}
-
-fn data(record: &Bytes, clock: Clock) -> Result<Data, DecodeError> {
-    let header: DataHeader = fixed(record)?;
-    let payload = record.slice(size_of::<DataHeader>()..);
-    let captured = header.captured as usize;
-    if captured > payload.len() {
-        return Err(DecodeError::Payload { captured: header.captured, len: payload.len() });
     }
-    let payload = payload.slice(..captured);
-    // What a record holds it also stands for, but for headers of TLS records.
-    let len = if header.flags.contains(DataFlags::TLS_RECORDS) {
-        header.len
+
+    /// The event that it is; `None` for what the probe stage must look into first.
+    pub fn into_event(self) -> Option<Event> {
+        match self {
+            Self::Data(data) => Some(Event::Data(data)),
+            Self::End(end) => Some(Event::End(end)),
+            Self::Unix(unix) => Some(Event::Unix(unix)),
+            Self::Exit(process) => Some(Event::Exit(process.time, process.tgid)),
+            Self::Fork(_) | Self::Exec(_) | Self::Mapped(_) => None,
+        }
+    }
+}
+
+/// Why a record was refused.
+///
+/// A refused record is counted and skipped, never fatal: recordings may come from
+/// another build, or from anyone.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The record ends before what its kind holds.
+    #[error("record of {len} bytes is shorter than the {needed} that it needs")]
+    Short {
+        /// Length of the record.
+        len: usize,
+        /// Length that its kind or its own fields ask for.
+        needed: usize,
+    },
+    /// No known record has this kind.
+    #[error("unknown record kind {kind}")]
+    UnknownKind {
+        /// The kind.
+        kind: u32,
+    },
+    /// A field has a value that no kernel program writes.
+    #[error("record kind {kind} with an impossible {field}")]
+    Field {
+        /// The kind.
+        kind: u32,
+        /// Name of the field.
+        field: &'static str,
+    },
+}
+
+/// Decodes one record. Bytes after it are padding of the transport and ignored;
+/// the payload is a slice of `record`, not a copy.
+pub fn decode(record: &Bytes, clock: &Clock) -> Result<Raw, DecodeError> {
+    let kind: RecordKind = read(record)?;
+    match kind {
+        RecordKind::DATA => data(record, clock).map(Raw::Data),
+        RecordKind::END => end(&read(record)?, clock).map(Raw::End),
+        RecordKind::UNIX => unix(&read(record)?, clock).map(Raw::Unix),
+        RecordKind::FORK => Ok(Raw::Fork(lifecycle(&read(record)?, clock))),
+        RecordKind::EXEC => Ok(Raw::Exec(lifecycle(&read(record)?, clock))),
+        RecordKind::EXIT => Ok(Raw::Exit(lifecycle(&read(record)?, clock))),
+        RecordKind::MAPPED => {
+            let record: MappedRecord = read(record)?;
+            Ok(Raw::Mapped(Mapped {
+                time: clock.timestamp(record.time_ns),
+                tgid: record.tgid,
+                inode: record.inode,
+                device: record.device,
+                address: record.address,
+            }))
+        }
+        RecordKind(kind) => Err(DecodeError::UnknownKind { kind }),
+    }
+}
+
+fn read<T: AnyBitPattern>(record: &[u8]) -> Result<T, DecodeError> {
+    record
+        .get(..size_of::<T>())
+        .map(bytemuck::pod_read_unaligned)
+        .ok_or(DecodeError::Short { len: record.len(), needed: size_of::<T>() })
+}
+
+fn data(record: &Bytes, clock: &Clock) -> Result<Data, DecodeError> {
+    let header: DataHeader = read(record)?;
+    let impossible = |field| DecodeError::Field { kind: RecordKind::DATA.0, field };
+
+    if header.direction != Direction::INGRESS && header.direction != Direction::EGRESS {
+        return Err(impossible("direction"));
+    }
+    if header.layer != Layer::SOCKET && header.layer != Layer::TLS {
+        return Err(impossible("layer"));
+    }
+    let captured = header.captured as usize;
+    let most = if header.flags.contains(DataFlags::TLS_RECORDS) {
+        TLS_RECORDS_MAX * 5
     } else {
-        header.len.max(header.captured)
+        CHUNK_MAX.min(header.len as usize)
     };
+    if captured > most {
+        return Err(impossible("captured"));
+    }
+    let end = size_of::<DataHeader>() + captured;
+    if record.len() < end {
+        return Err(DecodeError::Short { len: record.len(), needed: end });
+    }
     Ok(Data {
         time: clock.timestamp(header.time_ns),
-        tgid: tgid(header.pid_tgid),
-        tid: header.pid_tgid as u32,
+        tgid: high(header.pid_tgid),
+        tid: low(header.pid_tgid),
         start_ns: header.start_ns,
         flow: header.flow,
         socket: header.socket,
         offset: header.offset,
-        len,
+        len: header.len,
         call_len: header.call_len,
         direction: header.direction,
         layer: header.layer,
@@ -151,104 +232,169 @@ fn data(record: &Bytes, clock: Clock) -> Result<Data, DecodeError> {
         flags: header.flags,
         library: header.library,
         tuple: header.tuple,
-        payload,
+        payload: record.slice(size_of::<DataHeader>()..end),
     })
 }
 
-/// The fixed part of a record.
-fn fixed<T: AnyBitPattern>(record: &[u8]) -> Result<T, DecodeError> {
-    record
-        .get(..size_of::<T>())
-        .map(bytemuck::pod_read_unaligned)
-        .ok_or(DecodeError::Short { len: record.len() })
+fn end(record: &FlowRecord, clock: &Clock) -> Result<End, DecodeError> {
+    if record.direction.0 > Direction::BOTH.0 {
+        return Err(DecodeError::Field { kind: RecordKind::END.0, field: "direction" });
+    }
+    Ok(End {
+        time: clock.timestamp(record.time_ns),
+        direction: record.direction,
+        layer: record.layer,
+        tgid: high(record.pid_tgid),
+        flow: record.flow,
+        offsets: record.offsets,
+    })
 }
 
-const fn tgid(pid_tgid: u64) -> u32 {
+fn unix(record: &UnixRecord, clock: &Clock) -> Result<Unix, DecodeError> {
+    let path = record
+        .path
+        .get(..record.path_len as usize)
+        .ok_or(DecodeError::Field { kind: RecordKind::UNIX.0, field: "path_len" })?;
+    Ok(Unix {
+        time: clock.timestamp(record.time_ns),
+        flow: record.flow,
+        peer_tgid: record.peer_tgid,
+        path: socket_path(path),
+    })
+}
+
+/// A `sun_path` as it is shown: abstract names with `@` for their NUL, as ss does.
+fn socket_path(path: &[u8]) -> Option<Arc<str>> {
+    if let [0, name @ ..] = path {
+        return (!name.is_empty()).then(|| format!("@{}", String::from_utf8_lossy(name)).into());
+    }
+    let path = text(path);
+    (!path.is_empty()).then(|| path.into())
+}
+
+fn lifecycle(record: &ProcessRecord, clock: &Clock) -> Lifecycle {
+    let filename = record.filename.get(..record.filename_len as usize);
+    Lifecycle {
+        time: clock.timestamp(record.time_ns),
+        tgid: record.tgid,
+        start_ns: record.start_ns,
+        parent_tgid: record.parent_tgid,
+        comm: text(&record.comm),
+        filename: text(filename.unwrap_or(&record.filename)),
+    }
+}
+
+/// Text up to the first NUL.
+fn text(bytes: &[u8]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+const fn high(pid_tgid: u64) -> u32 {
     (pid_tgid >> 32) as u32
 }
 
-/// The path of a unix socket; an abstract name starts with `@`, as ss(8) shows it.
-fn path(unix: &UnixRecord) -> Option<Arc<str>> {
-    let bytes = unix.path.get(..unix.path_len as usize).filter(|bytes| !bytes.is_empty())?;
-    let text = match bytes.split_first() {
-        Some((0, name)) => format!("@{}", String::from_utf8_lossy(name)),
-        _ => {
-            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-            String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
-        }
-    };
-    Some(text.into())
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+const fn low(pid_tgid: u64) -> u32 {
+    pid_tgid as u32
 }
 
 #[cfg(test)]
 mod tests {
-    use agent_common::{
-        limits::UNIX_PATH_MAX,
-        record::{Direction, FlowId},
-    };
+    use agent_common::{limits::UNIX_PATH_MAX, record::FlowId};
     use bytemuck::Zeroable as _;
+    use proptest::prelude::*;
 
     use super::*;
 
-    fn record(payload: &[u8]) -> Vec<u8> {
+    const CLOCK: Clock = Clock { offset_ns: 1000 };
+
+    fn record(captured: u32, len: u32, payload: &[u8]) -> Vec<u8> {
         let header = DataHeader {
             kind: RecordKind::DATA,
-            captured: u32::try_from(payload.len()).unwrap(),
+            captured,
+            len,
             time_ns: 5,
-            pid_tgid: 7 << 32 | 8,
-            flow: FlowId { id: 1, generation: 2 },
-            len: 100,
-            direction: Direction::EGRESS,
+            pid_tgid: 7 << 32 | 9,
+            flow: FlowId { id: 3, generation: 4 },
             ..DataHeader::zeroed()
         };
-        let mut record = bytemuck::bytes_of(&header).to_vec();
-        record.extend_from_slice(payload);
-        record
+        [bytemuck::bytes_of(&header), payload].concat()
     }
 
     #[test]
     fn payload_ends_where_the_header_says() {
-        let mut bytes = record(b"hello");
-        bytes.extend_from_slice(b"padding");
-        let clock = Clock { offset_ns: 1000 };
-        let Raw::Event(Event::Data(data)) = decode(&bytes.clone().into(), clock).unwrap() else {
-            panic!("not data")
-        };
-        assert_eq!(data.payload, b"hello".as_slice());
-        assert_eq!((data.time, data.tgid, data.tid, data.len), (Timestamp(1005), 7, 8, 100));
-        assert_eq!(time_ns(&bytes), 5);
+        let record = Bytes::from(record(3, 10, b"GETxxxxx"));
+        let Ok(Raw::Data(data)) = decode(&record, &CLOCK) else { panic!("no data") };
+        assert_eq!(data.payload, b"GET".as_slice());
+        assert_eq!((data.time, data.tgid, data.tid), (Timestamp(1005), 7, 9));
+        assert_eq!((data.flow.id, data.len), (3, 10));
     }
 
     #[test]
-    fn every_prefix_is_refused() {
-        let bytes = Bytes::from(record(b"hello"));
-        for len in 0..bytes.len() {
-            assert!(decode(&bytes.slice(..len), Clock::default()).is_err(), "at {len} bytes");
+    fn every_prefix_of_a_record_is_refused() {
+        let whole = record(3, 3, b"GET");
+        for len in 0..whole.len() {
+            let prefix = Bytes::copy_from_slice(&whole[..len]);
+            assert!(matches!(decode(&prefix, &CLOCK), Err(DecodeError::Short { .. })), "{len}");
         }
     }
 
     #[test]
-    fn no_damage_panics() {
-        let bytes = record(b"hello");
-        for at in 0..bytes.len() {
-            for value in [0, 1, 4, 0x7f, 0xff] {
-                let mut damaged = bytes.clone();
-                damaged[at] = value;
-                drop(decode(&damaged.into(), Clock::default()));
+    fn more_captured_than_the_record_stands_for_is_refused() {
+        let record = Bytes::from(record(4, 3, b"GETx"));
+        let error = decode(&record, &CLOCK).unwrap_err();
+        assert_eq!(error, DecodeError::Field { kind: 1, field: "captured" });
+        assert_eq!(error.to_string(), "record kind 1 with an impossible captured");
+    }
+
+    #[test]
+    fn unix_names_are_shown_as_tools_show_them() {
+        assert_eq!(socket_path(b"/run/app.sock\0").as_deref(), Some("/run/app.sock"));
+        assert_eq!(socket_path(b"\0bus").as_deref(), Some("@bus"));
+        assert_eq!(socket_path(b""), None);
+        assert_eq!(socket_path(b"\0"), None);
+    }
+
+    #[test]
+    fn a_unix_path_longer_than_its_field_is_refused() {
+        let record = UnixRecord {
+            kind: RecordKind::UNIX,
+            path_len: UNIX_PATH_MAX as u32 + 1,
+            ..UnixRecord::zeroed()
+        };
+        let record = Bytes::copy_from_slice(bytemuck::bytes_of(&record));
+        assert!(matches!(decode(&record, &CLOCK), Err(DecodeError::Field { .. })));
+    }
+
+    #[test]
+    fn names_of_an_exec_end_at_their_nul() {
+        let mut record = ProcessRecord { kind: RecordKind::EXEC, ..ProcessRecord::zeroed() };
+        record.comm[..4].copy_from_slice(b"curl");
+        record.filename[..13].copy_from_slice(b"/usr/bin/curl");
+        record.filename_len = 13;
+        let record = Bytes::copy_from_slice(bytemuck::bytes_of(&record));
+        let Ok(Raw::Exec(exec)) = decode(&record, &CLOCK) else { panic!("no exec") };
+        assert_eq!((exec.comm.as_str(), exec.filename.as_str()), ("curl", "/usr/bin/curl"));
+    }
+
+    #[test]
+    fn time_goes_there_and_back() {
+        let clock = Clock::from_readings(50, Timestamp(1_000_050));
+        assert_eq!(clock.timestamp(70), Timestamp(1_000_070));
+        assert_eq!(clock.monotonic(clock.timestamp(70)), 70);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(kind in 0u32..9, mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Some(head) = bytes.get_mut(..4) {
+                head.copy_from_slice(&kind.to_ne_bytes());
+            }
+            if let Ok(raw) = decode(&Bytes::from(bytes), &CLOCK) {
+                prop_assert!(raw.time() >= Timestamp(1000));
+                drop(raw.into_event());
             }
         }
-    }
-
-    #[test]
-    fn unix_paths_are_told_from_abstract_names() {
-        let mut unix = UnixRecord { kind: RecordKind::UNIX, path_len: 8, ..UnixRecord::zeroed() };
-        unix.path[..8].copy_from_slice(b"/run/x\0z");
-        assert_eq!(path(&unix).as_deref(), Some("/run/x"));
-        unix.path[..8].copy_from_slice(b"\0private");
-        assert_eq!(path(&unix).as_deref(), Some("@private"));
-        unix.path_len = 0;
-        assert_eq!(path(&unix), None);
-        unix.path_len = u32::try_from(UNIX_PATH_MAX).unwrap() + 1;
-        assert_eq!(path(&unix), None);
     }
 }

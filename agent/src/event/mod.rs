@@ -2,7 +2,11 @@
 //! format of `record` and `replay`. Pure but for `reader`.
 
 pub mod decode;
+pub mod encode;
 pub mod order;
+
+pub use decode::{Clock, DecodeError, Raw, decode};
+pub use order::Merger;
 
 use std::sync::Arc;
 

@@ -1,125 +1,150 @@
-//! Brings records of several buffers into one order.
-//!
-//! Each buffer is nearly ordered by itself; between buffers only the time tells.
-//! A record is released once no buffer can give an earlier one any more.
+//! Puts events of several sources in order of time.
 
-use std::collections::VecDeque;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// Merges buffers by time, bounded.
+use super::Event;
+use crate::call::Timestamp;
+
+/// Merges sources that are each nearly in order: what is pushed comes out by
+/// time, equal times in order of arrival. It holds at most its limit of events;
+/// over it the earliest leave before their time has come, and are counted.
 #[derive(Debug)]
-pub struct Merger<T> {
-    queues: Vec<VecDeque<(u64, T)>>,
-    /// Items over all queues.
-    len: usize,
-    bound: usize,
+pub struct Merger {
+    /// Small keys in the heap, events beside it: sifting moves no events.
+    heap: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
+    sequence: u64,
+    limit: usize,
     early: u64,
 }
 
-impl<T> Merger<T> {
-    /// Merges `sources` buffers and holds at most `bound` items.
-    pub fn new(sources: usize, bound: usize) -> Self {
-        Self { queues: (0..sources).map(|_| VecDeque::new()).collect(), len: 0, bound, early: 0 }
-    }
-
-    /// Takes an item of a buffer; items of unknown buffers are dropped.
-    pub fn push(&mut self, source: usize, time: u64, item: T) {
-        let Some(queue) = self.queues.get_mut(source) else { return };
-        // Programs take the time before they reserve, so neighbours may be swapped.
-        let mut at = queue.len();
-        while at > 0 && queue.get(at - 1).is_some_and(|&(before, _)| before > time) {
-            at -= 1;
-        }
-        queue.insert(at, (time, item));
-        self.len += 1;
-    }
-
-    /// Gives items up to a time, in order; all that is over the bound comes too.
-    pub fn release(&mut self, until: u64, mut give: impl FnMut(T)) {
-        while let Some((source, time)) = self.earliest() {
-            if time > until {
-                if self.len <= self.bound {
-                    return;
-                }
-                self.early += 1;
-            }
-            if let Some((_, item)) = self.queues.get_mut(source).and_then(VecDeque::pop_front) {
-                self.len -= 1;
-                give(item);
-            }
+impl Merger {
+    /// Holds at most `limit` events, one at least.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            limit: limit.max(1),
+            early: 0,
         }
     }
 
-    /// Items that were released before their time because the bound was reached.
-    pub const fn released_early(&self) -> u64 {
+    /// Takes an event. What has no time, and what must leave for want of room,
+    /// goes to `out` at once.
+    pub fn push(&mut self, event: Event, out: &mut Vec<Event>) {
+        let Some(time) = event.time() else {
+            out.push(event);
+            return;
+        };
+        if self.heap.len() >= self.limit {
+            self.early += 1;
+            self.pop(out);
+        }
+        let slot = if let Some(slot) = self.free.pop() {
+            slot
+        } else {
+            self.slots.push(None);
+            self.slots.len() - 1
+        };
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(event);
+        }
+        self.heap.push(Reverse((time, self.sequence, slot)));
+        self.sequence += 1;
+    }
+
+    /// Moves events that happened up to `until` to `out`, in order.
+    pub fn release(&mut self, until: Timestamp, out: &mut Vec<Event>) {
+        while let Some(Reverse((time, ..))) = self.heap.peek()
+            && *time <= until
+        {
+            self.pop(out);
+        }
+    }
+
+    /// Events held.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Holds none.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Events that left early for want of room; order is not sure around them.
+    pub const fn early(&self) -> u64 {
         self.early
     }
 
-    /// Items held.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Nothing is held.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The queue with the earliest item. There are few queues: one look at each.
-    fn earliest(&self) -> Option<(usize, u64)> {
-        self.queues
-            .iter()
-            .enumerate()
-            .filter_map(|(source, queue)| queue.front().map(|&(time, _)| (source, time)))
-            .min_by_key(|&(source, time)| (time, source))
+    fn pop(&mut self, out: &mut Vec<Event>) {
+        let Some(Reverse((_, _, slot))) = self.heap.pop() else { return };
+        if let Some(event) = self.slots.get_mut(slot).and_then(Option::take) {
+            out.push(event);
+        }
+        self.free.push(slot);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn drain(merger: &mut Merger<&'static str>, until: u64) -> Vec<&'static str> {
-        let mut out = Vec::new();
-        merger.release(until, |item| out.push(item));
-        out
+    fn exits(events: &[Event]) -> Vec<(u64, u32)> {
+        let exit = |event: &Event| match event {
+            Event::Exit(time, pid) => (time.0, *pid),
+            other => panic!("{other:?}"),
+        };
+        events.iter().map(exit).collect()
     }
 
     #[test]
-    fn items_come_in_order_of_time_over_all_buffers() {
-        let mut merger = Merger::new(2, 100);
-        merger.push(0, 10, "a");
-        merger.push(0, 30, "c");
-        merger.push(1, 20, "b");
-        merger.push(1, 40, "d");
-        assert_eq!(drain(&mut merger, 30), ["a", "b", "c"]);
-        assert_eq!(drain(&mut merger, u64::MAX), ["d"]);
-        assert!(merger.is_empty());
-    }
-
-    #[test]
-    fn neighbours_in_the_wrong_order_are_swapped() {
-        let mut merger = Merger::new(1, 100);
-        merger.push(0, 20, "b");
-        merger.push(0, 10, "a");
-        assert_eq!(drain(&mut merger, 20), ["a", "b"]);
-    }
-
-    #[test]
-    fn equal_times_keep_the_order_of_the_buffer() {
-        let mut merger = Merger::new(1, 100);
-        merger.push(0, 10, "a");
-        merger.push(0, 10, "b");
-        assert_eq!(drain(&mut merger, 10), ["a", "b"]);
-    }
-
-    #[test]
-    fn more_than_the_bound_is_released_and_counted() {
-        let mut merger = Merger::new(1, 1);
-        merger.push(0, 10, "a");
-        merger.push(0, 20, "b");
-        assert_eq!(drain(&mut merger, 5), ["a"]);
-        assert_eq!(merger.released_early(), 1);
-        merger.push(7, 1, "nowhere");
+    fn only_what_lies_before_the_watermark_comes_out() {
+        let (mut merger, mut out) = (Merger::new(10), Vec::new());
+        for time in [30, 10, 20] {
+            merger.push(Event::Exit(Timestamp(time), 1), &mut out);
+        }
+        merger.release(Timestamp(20), &mut out);
+        assert_eq!(exits(&out), [(10, 1), (20, 1)]);
         assert_eq!(merger.len(), 1);
+    }
+
+    #[test]
+    fn over_its_limit_the_earliest_leave_and_are_counted() {
+        let (mut merger, mut out) = (Merger::new(2), Vec::new());
+        for time in [3, 1, 2] {
+            merger.push(Event::Exit(Timestamp(time), 1), &mut out);
+        }
+        assert_eq!(exits(&out), [(1, 1)]);
+        assert_eq!((merger.early(), merger.len()), (1, 2));
+    }
+
+    #[test]
+    fn what_has_no_time_goes_at_once() {
+        let (mut merger, mut out) = (Merger::new(2), Vec::new());
+        merger.push(Event::Library(1, Arc::from("libssl.so.3")), &mut out);
+        assert!(merger.is_empty() && out.len() == 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_arrival_comes_out_sorted_and_stable(times in prop::collection::vec(0u64..20, 0..60)) {
+            let (mut merger, mut out) = (Merger::new(64), Vec::new());
+            let mut expected = Vec::new();
+            for (number, time) in (0u32..).zip(times) {
+                expected.push((time, number));
+                merger.push(Event::Exit(Timestamp(time), number), &mut out);
+            }
+            merger.release(Timestamp(u64::MAX), &mut out);
+            expected.sort_unstable();
+            prop_assert_eq!(exits(&out), expected);
+        }
     }
 }

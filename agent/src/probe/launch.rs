@@ -3,8 +3,11 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    process::{Child, Command},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command, Stdio},
     thread::{self, JoinHandle},
 };
 
@@ -19,13 +22,34 @@ pub struct Held {
     spawning: JoinHandle<io::Result<Child>>,
 }
 
+/// Where a command's standard output goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandOutput {
+    /// Where the agent's goes.
+    Inherit,
+    /// To standard error, so that standard output holds what the agent prints alone.
+    ToStderr,
+    /// Nowhere, and standard error too: the agent draws on the terminal.
+    Discard,
+}
+
 /// Forks a command and holds it before its exec.
-pub fn hold(arguments: &[String]) -> Result<Held> {
+pub fn hold(arguments: &[String], output: CommandOutput) -> Result<Held> {
     let (program, rest) = arguments.split_first().context("no command was given")?;
     let (mut hello, mut greet) = io::pipe().context("make a pipe")?;
     let (gate_end, gate) = io::pipe().context("make a pipe")?;
     let mut command = Command::new(program);
     command.args(rest);
+    match output {
+        CommandOutput::Inherit => {}
+        CommandOutput::ToStderr => {
+            let stderr = io::stderr().as_fd().try_clone_to_owned().context("copy stderr")?;
+            command.stdout(stderr);
+        }
+        CommandOutput::Discard => {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        }
+    }
     let gate_fd = gate.as_raw_fd();
     // SAFETY: between fork and exec only async-signal-safe calls are made: getpid,
     // write, read and close on descriptors that live for as long as the closure.
@@ -72,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_held_command_runs_only_when_released() {
-        let held = hold(&["sh".into(), "-c".into(), "exit 7".into()]).unwrap();
+        let held =
+            hold(&["sh".into(), "-c".into(), "exit 7".into()], CommandOutput::Inherit).unwrap();
         let exe = std::fs::read_link(format!("/proc/{}/exe", held.pid)).unwrap();
         assert_eq!(exe, std::env::current_exe().unwrap());
         let pid = held.pid;
@@ -83,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_said() {
-        let held = hold(&["/nonexistent/program".into()]).unwrap();
+        let held = hold(&["/nonexistent/program".into()], CommandOutput::Inherit).unwrap();
         let error = held.release().unwrap_err();
         assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }

@@ -169,6 +169,15 @@ impl Probes {
         self.libraries.attach(&mut self.ebpf, file, name, pid)
     }
 
+    /// Has the kernel side report a file again when it is mapped the next time.
+    pub fn forget_mapped(&mut self, key: FileKey) {
+        let Some(map) = self.ebpf.map_mut("MAPPED_FILES") else { return };
+        if let Ok(mut files) = HashMap::<_, FileKey, u32>::try_from(map) {
+            // A failure means that it was evicted already.
+            drop(files.remove(&key));
+        }
+    }
+
     /// Names and run statistics of the programs: runs and nanoseconds, which the
     /// kernel keeps while `BPF_ENABLE_STATS` is on.
     pub fn program_statistics(&self) -> Vec<(String, u64, u64)> {

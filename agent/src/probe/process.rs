@@ -2,7 +2,7 @@
 
 use std::{fs, sync::Arc};
 
-use crate::call::Process;
+use crate::{call::Process, event::decode::Lifecycle};
 
 /// What /proc tells of a process; `None` when it is gone.
 pub fn look(pid: u32) -> Option<Process> {
@@ -21,12 +21,14 @@ pub fn look(pid: u32) -> Option<Process> {
 }
 
 /// A process of which only the kernel's record tells.
-pub fn from_record(pid: u32, start_ns: u64, comm: &[u8], filename: &[u8]) -> Process {
-    let text = |bytes: &[u8]| {
-        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
-    };
-    Process { pid, start_ns, comm: text(comm), executable: text(filename), container_id: None }
+pub fn from_record(record: &Lifecycle) -> Process {
+    Process {
+        pid: record.tgid,
+        start_ns: record.start_ns,
+        comm: record.comm.clone(),
+        executable: record.filename.clone(),
+        container_id: None,
+    }
 }
 
 /// A forked child: its parent's program under another id.

@@ -1,0 +1,315 @@
+//! From the kernel's buffers to events in order, with what /proc adds to them.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_common::scope::{FileKey, ScopeFlags};
+use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tracing::{debug, warn};
+
+use crate::{
+    call::{Process, Timestamp},
+    event::{
+        Clock, Event, Merger, Raw, decode,
+        decode::{Lifecycle, Mapped},
+    },
+    probe::{self, Attached, Probes, Record, Settings, Source, mappings},
+};
+
+/// How long the loop sleeps while nothing comes. Records do not wake it one by one:
+/// a wake-up costs the observed process more than the record does.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes taken from one buffer before the others get their turn.
+const BATCH: usize = 4 << 20;
+
+/// How far behind the clock events are released: a program takes the time first and
+/// hands its record over a moment later.
+const SETTLE_NS: u64 = 5_000_000;
+
+/// Events that wait to be put in order, at most.
+const ORDER_MAX: usize = 1 << 18;
+
+/// Processes whose facts are remembered, at most.
+const PROCESSES_MAX: usize = 65536;
+
+/// Losses that only this side sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Losses {
+    /// Records that perf buffers dropped: data.
+    pub data_records: u64,
+    /// Records that perf buffers dropped: lifecycle.
+    pub lifecycle_records: u64,
+    /// Records that could not be decoded.
+    pub undecoded: u64,
+}
+
+/// The probes and what is read from them.
+#[derive(Debug)]
+pub struct Capture {
+    probes: Probes,
+    sources: Vec<Source>,
+    merger: Merger,
+    clock: Clock,
+    processes: HashMap<u32, Arc<Process>>,
+    losses: Losses,
+    /// Events made before the first round.
+    early: Vec<Event>,
+    scope_all: bool,
+}
+
+impl Capture {
+    /// Attaches the probes and finds the TLS libraries of what is in scope.
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let mut probes = Probes::attach(settings)?;
+        let sources = probes.sources(settings)?;
+        let mut capture = Self {
+            probes,
+            sources,
+            merger: Merger::new(ORDER_MAX),
+            clock: Clock::system(),
+            processes: HashMap::new(),
+            losses: Losses::default(),
+            early: Vec::new(),
+            scope_all: settings.scope.all || settings.scope.cgroup.is_some(),
+        };
+        let now = capture.now();
+        for pid in capture.in_scope() {
+            capture.meet(pid, now);
+            capture.look_at(pid);
+        }
+        if !settings.scope.is_fixed() {
+            for path in probe::installed() {
+                capture.attach(&path, &path, None);
+            }
+        }
+        Ok(capture)
+    }
+
+    /// Brings a process that this agent started into scope.
+    pub fn admit(&mut self, pid: u32, follow: bool) -> Result<()> {
+        let flags = if follow { ScopeFlags::FOLLOW } else { ScopeFlags(0) };
+        self.probes.admit(pid, flags)?;
+        let now = self.now();
+        self.meet(pid, now);
+        Ok(())
+    }
+
+    /// Waits a moment for records and gives what is in order by now.
+    pub fn round(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        self.wait()?;
+        // Whatever was handed over before this moment is in the buffers now.
+        let until = Timestamp(self.now().0.saturating_sub(SETTLE_NS));
+        let more = self.drain(out);
+        // Libraries have no time: they come before the data that names them.
+        out.append(&mut self.early);
+        if !more {
+            self.merger.release(until, out);
+        }
+        Ok(())
+    }
+
+    /// Takes all that is left in the buffers.
+    pub fn finish(&mut self, out: &mut Vec<Event>) {
+        while self.drain(out) {}
+        out.append(&mut self.early);
+        self.merger.release(Timestamp(u64::MAX), out);
+    }
+
+    /// The kernel side's counters.
+    pub fn counters(&self) -> Event {
+        Event::Counters(self.now(), self.probes.counters())
+    }
+
+    /// Losses that only this side sees.
+    pub const fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Functions of TLS libraries that probes are attached to, by library.
+    pub fn libraries(&mut self) -> Vec<Attached> {
+        self.probes.libraries().1.list().to_vec()
+    }
+
+    /// The probes.
+    pub const fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// Time of day, by the clock that events have.
+    pub fn now(&self) -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let nanos = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
+            + u64::try_from(time.tv_nsec).unwrap_or(0);
+        self.clock.timestamp(nanos)
+    }
+
+    /// The clock that events have.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Processes in scope now.
+    fn in_scope(&self) -> Vec<u32> {
+        if !self.scope_all {
+            return self.probes.admitted();
+        }
+        let own = std::process::id();
+        let processes = procfs::process::all_processes().into_iter().flatten();
+        processes
+            .filter_map(|process| u32::try_from(process.ok()?.pid()).ok())
+            .filter(|&pid| pid != own)
+            .collect()
+    }
+
+    fn wait(&self) -> Result<()> {
+        let descriptors: Vec<_> = self.sources.iter().map(Source::descriptor).collect();
+        let mut polled: Vec<PollFd<'_>> = descriptors
+            .iter()
+            .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
+            .collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("wait for records"),
+        }
+    }
+
+    /// Moves what waits in the buffers to the merger; whether more may wait.
+    fn drain(&mut self, out: &mut Vec<Event>) -> bool {
+        let mut more = false;
+        let mut records = Vec::new();
+        for index in 0..self.sources.len() {
+            let Some(source) = self.sources.get_mut(index) else { break };
+            let lifecycle = source.lifecycle;
+            let mut lost = 0;
+            more |= source.drain(BATCH, |record| match record {
+                Record::Record(bytes) => records.push(bytes),
+                Record::Lost(count) => lost += count,
+            });
+            if lifecycle {
+                self.losses.lifecycle_records += lost;
+            } else {
+                self.losses.data_records += lost;
+            }
+            for record in records.drain(..) {
+                match decode(&record, &self.clock) {
+                    Ok(raw) => self.take(raw, out),
+                    Err(error) => {
+                        debug!("record refused: {error}");
+                        self.losses.undecoded += 1;
+                    }
+                }
+            }
+        }
+        more
+    }
+
+    fn take(&mut self, raw: Raw, out: &mut Vec<Event>) {
+        match raw {
+            Raw::Fork(fork) => self.forked(&fork),
+            Raw::Exec(exec) => self.executed(&exec),
+            Raw::Mapped(mapped) => self.mapped(&mapped),
+            Raw::Exit(ref exit) => {
+                self.processes.remove(&exit.tgid);
+                if let Some(event) = raw.into_event() {
+                    self.merger.push(event, out);
+                }
+            }
+            Raw::Data(ref data) => {
+                if !self.processes.contains_key(&data.tgid) {
+                    self.meet(data.tgid, data.time);
+                }
+                if let Some(event) = raw.into_event() {
+                    self.merger.push(event, out);
+                }
+            }
+            _ => {
+                if let Some(event) = raw.into_event() {
+                    self.merger.push(event, out);
+                }
+            }
+        }
+    }
+
+    fn forked(&mut self, fork: &Lifecycle) {
+        let child = match self.processes.get(&fork.parent_tgid) {
+            Some(parent) => probe::process::child(parent, fork.tgid, fork.start_ns),
+            None => match probe::process::look(fork.tgid) {
+                Some(process) => process,
+                None => return,
+            },
+        };
+        self.remember(fork.time, child);
+    }
+
+    fn executed(&mut self, exec: &Lifecycle) {
+        // The record's name is of this exec; /proc may tell of a later one already,
+        // or of none when the process is gone.
+        let process = match probe::process::look(exec.tgid) {
+            Some(process) if process.comm == exec.comm => process,
+            _ => probe::process::from_record(exec),
+        };
+        self.remember(exec.time, process);
+        let file = PathBuf::from(format!("/proc/{}/exe", exec.tgid));
+        let name = PathBuf::from(&exec.filename);
+        self.attach(&file, &name, Some(exec.tgid));
+    }
+
+    fn mapped(&mut self, mapped: &Mapped) {
+        let mappings = mappings(mapped.tgid);
+        if mappings.is_empty() {
+            // Gone before it could be looked at: the next process that maps the
+            // file must be told of again.
+            self.probes.forget_mapped(FileKey { inode: mapped.inode, device: mapped.device });
+        }
+        for mapping in mappings {
+            self.attach(&mapping.file, &mapping.name, Some(mapped.tgid));
+        }
+    }
+
+    /// Attaches to the TLS libraries that a running process maps.
+    fn look_at(&mut self, pid: u32) {
+        for mapping in mappings(pid) {
+            self.attach(&mapping.file, &mapping.name, Some(pid));
+        }
+    }
+
+    fn attach(&mut self, file: &Path, name: &Path, pid: Option<u32>) {
+        match self.probes.mapped(file, name, pid) {
+            Ok(Some(library)) => {
+                debug!("attached to {}", name.display());
+                self.early.push(Event::Library(library.index, library.name));
+            }
+            Ok(None) => {}
+            // A process that ended meanwhile is no matter.
+            Err(error) if !file.exists() => debug!("{error:#}"),
+            Err(error) => warn!("TLS of {} is not captured: {error:#}", name.display()),
+        }
+    }
+
+    /// Looks up a process that was not met before.
+    fn meet(&mut self, pid: u32, time: Timestamp) {
+        if let Some(process) = probe::process::look(pid) {
+            self.remember(time, process);
+        }
+    }
+
+    fn remember(&mut self, time: Timestamp, process: Process) {
+        if self.processes.len() >= PROCESSES_MAX {
+            self.processes.clear();
+        }
+        let process = Arc::new(process);
+        self.processes.insert(process.pid, Arc::clone(&process));
+        // Its own time would let data of the same moment pass before it.
+        let time = Timestamp(time.0.saturating_sub(1));
+        let mut out = Vec::new();
+        self.merger.push(Event::Process(time, process), &mut out);
+        self.early.append(&mut out);
+    }
+}

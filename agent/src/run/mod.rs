@@ -1,0 +1,4 @@
+//! Builds the stages, owns their tasks and their end.
+
+pub mod capture;
+pub mod child;
