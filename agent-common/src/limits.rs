@@ -14,9 +14,9 @@ pub const SEGMENTS_MAX: u32 = 24;
 /// Default capture budget of one message, in bytes.
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;
 
-/// Bytes at the start of each direction of a TLS connection that are copied:
-/// they hold the hello messages, which are not encrypted.
-pub const TLS_HELLO: u64 = 1024;
+/// Bytes that are copied of the first record of each direction of a TLS connection,
+/// when it holds a hello message, which is not encrypted.
+pub const TLS_HELLO: u32 = 1024;
 
 /// TLS record headers that one record reports.
 pub const TLS_RECORDS_MAX: usize = 8;

@@ -21,6 +21,8 @@ pub struct FlowState {
     pub looked: u32,
     /// Of a TLS socket: bytes left of the TLS record that is passing.
     pub record_left: [u32; 2],
+    /// Of a TLS socket: bytes left to copy of the record with the hello message.
+    pub hello_left: [u32; 2],
     /// Of a TLS session: the socket it was seen to use.
     pub socket: FlowId,
     /// The socket's ends.
@@ -53,4 +55,4 @@ pub struct SessionKey {
     pub tgid: u64,
 }
 
-const _: () = assert!(size_of::<FlowState>() == 112);
+const _: () = assert!(size_of::<FlowState>() == 120);

@@ -298,18 +298,29 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     unsafe {
         let source = &(*work).source;
         let first = DataFlags((*work).flags as u16);
-        let offset = emit::offset(state, call.facts().direction);
+        let ingress = call.facts().direction == Direction::INGRESS;
         let bound = (*state).bound != 0;
-        if offset < TLS_HELLO {
-            let mut captured = (TLS_HELLO - offset) as u32;
+        if emit::offset(state, call.facts().direction) == 0
+            && let Some(look) = peek(call, source)
+            // A handshake record (RFC 8446 section 5.1).
+            && look.word as u8 == 22
+            && let Some(len) = classify::tls_record(look.word)
+        {
+            let len = if len + 5 > TLS_HELLO { TLS_HELLO } else { len + 5 };
+            (*state).hello_left[usize::from(!ingress)] = len;
+        }
+        let mut captured = (*state).hello_left[usize::from(!ingress)];
+        if captured > 0 {
             if captured > call.facts().len {
                 captured = call.facts().len;
             }
             if u64::from(captured) > source.len {
                 captured = source.len as u32;
             }
+            (*state).hello_left[usize::from(!ingress)] -= captured;
             let flags = first.union(DataFlags::BUDGET);
-            let piece = Piece { source: source.buffer, len: call.facts().len, captured, flags };
+            let len = call.facts().len;
+            let piece = Piece { source: source.buffer, len, captured, flags };
             emit::data(state, call, &piece);
         }
         if !bound {
