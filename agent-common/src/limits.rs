@@ -16,7 +16,7 @@ pub const MESSAGE_BUDGET: u32 = 64 * 1024;
 
 /// Bytes that are copied of the first record of each direction of a TLS connection,
 /// when it holds a hello message, which is not encrypted.
-pub const TLS_HELLO: u32 = 1024;
+pub const TLS_HELLO: u64 = 1024;
 
 /// TLS record headers that one record reports.
 pub const TLS_RECORDS_MAX: usize = 8;

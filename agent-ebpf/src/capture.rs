@@ -306,7 +306,8 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
             && look.word as u8 == 22
             && let Some(len) = classify::tls_record(look.word)
         {
-            let len = if len + 5 > TLS_HELLO { TLS_HELLO } else { len + 5 };
+            let most = TLS_HELLO as u32;
+            let len = if len + 5 > most { most } else { len + 5 };
             (*state).hello_left[usize::from(!ingress)] = len;
         }
         let mut captured = (*state).hello_left[usize::from(!ingress)];

@@ -7,7 +7,7 @@ use std::{
 
 use apiscope::{
     cli::{Cli, Command, DoctorArgs},
-    doctor,
+    doctor, run,
 };
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match cli.command {
+        Command::Run(args) => run::run(args),
         Command::Doctor(args) => diagnose(&args),
         _ => Ok(0),
     };

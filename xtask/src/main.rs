@@ -13,6 +13,7 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use clap::Parser;
 
+mod bench;
 mod bpf;
 mod demo;
 mod lint;
@@ -40,6 +41,8 @@ enum Task {
     Test(test::Args),
     /// Watches a small API under the traffic of a few clients and shows what is seen.
     Demo(demo::Args),
+    /// Measures what apiscope costs; never part of pass or fail.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => return vm::task(&args),
         Task::Test(args) => test::task(&args),
         Task::Demo(args) => demo::task(&args),
+        Task::Bench(args) => bench::task(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

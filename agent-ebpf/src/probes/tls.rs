@@ -35,6 +35,8 @@ pub(crate) struct TlsCall {
     pub(crate) buffer: u64,
     /// Of the `_ex` functions: where the length will be stored; else 0.
     pub(crate) len_pointer: u64,
+    /// When it began.
+    pub(crate) entered_ns: u64,
     /// Socket seen in a nested system call.
     pub(crate) socket: FlowId,
     /// Its ends.
@@ -136,6 +138,7 @@ fn enter(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
         (*call).ssl = ctx.arg(0)?;
         (*call).buffer = ctx.arg(1)?;
         (*call).len_pointer = if ex { ctx.arg(3)? } else { 0 };
+        (*call).entered_ns = now();
         (*call).direction = direction;
         if settings::has_cookie() {
             (*call).library = bpf_get_attach_cookie(ctx.as_ptr()) as u32;
@@ -185,7 +188,13 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
                 let work = &raw mut (*kept).work;
                 (*work).facts = Facts {
                     wake: emit::wake(),
-                    time_ns: now(),
+                    // What was written has left before the call returns: the peer may
+                    // have answered by then.
+                    time_ns: if (*kept).direction == Direction::EGRESS {
+                        (*kept).entered_ns
+                    } else {
+                        now()
+                    },
                     pid_tgid,
                     start_ns,
                     len,

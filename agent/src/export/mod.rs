@@ -1,1 +1,3 @@
 //! What leaves the agent: lines, JSON, metrics, documents, the state on disk.
+
+pub mod json;

@@ -20,11 +20,18 @@ pub fn look(pid: u32) -> Option<Process> {
     })
 }
 
+/// A start time as /proc tells it, in whole clock ticks: with this precision the
+/// kernel's records and /proc name the same process.
+pub fn whole_ticks(start_ns: u64) -> u64 {
+    let tick = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    start_ns - start_ns % tick.max(1)
+}
+
 /// A process of which only the kernel's record tells.
 pub fn from_record(record: &Lifecycle) -> Process {
     Process {
         pid: record.tgid,
-        start_ns: record.start_ns,
+        start_ns: whole_ticks(record.start_ns),
         comm: record.comm.clone(),
         executable: record.filename.clone(),
         container_id: None,
@@ -33,7 +40,7 @@ pub fn from_record(record: &Lifecycle) -> Process {
 
 /// A forked child: its parent's program under another id.
 pub fn child(parent: &Arc<Process>, pid: u32, start_ns: u64) -> Process {
-    Process { pid, start_ns, ..Process::clone(parent) }
+    Process { pid, start_ns: whole_ticks(start_ns), ..Process::clone(parent) }
 }
 
 /// Container id in the cgroup path of a process.

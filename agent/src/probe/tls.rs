@@ -210,10 +210,15 @@ const LIBRARY_FOLDERS: [&str; 6] = [
 pub fn installed() -> Vec<PathBuf> {
     let folders = LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok());
     let files = folders.flatten().flatten().map(|entry| entry.path());
-    files
+    let mut found: Vec<PathBuf> = files
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("libssl.so") || name.starts_with("libssl3.so")
+            name.starts_with("libssl.so")
         })
-        .collect()
+        // By the name that the links lead to.
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }

@@ -30,7 +30,7 @@ const BATCH: usize = 4 << 20;
 
 /// How far behind the clock events are released: a program takes the time first and
 /// hands its record over a moment later.
-const SETTLE_NS: u64 = 5_000_000;
+pub const SETTLE_NS: u64 = 5_000_000;
 
 /// Events that wait to be put in order, at most.
 const ORDER_MAX: usize = 1 << 18;
@@ -221,13 +221,12 @@ impl Capture {
                     self.merger.push(event, out);
                 }
             }
-            Raw::Data(ref data) => {
+            Raw::Data(mut data) => {
                 if !self.processes.contains_key(&data.tgid) {
                     self.meet(data.tgid, data.time);
                 }
-                if let Some(event) = raw.into_event() {
-                    self.merger.push(event, out);
-                }
+                data.start_ns = probe::process::whole_ticks(data.start_ns);
+                self.merger.push(Event::Data(data), out);
             }
             _ => {
                 if let Some(event) = raw.into_event() {

@@ -1,4 +1,190 @@
-//! Builds the stages, owns their tasks and their end.
+//! Builds the stages, owns their threads and their end.
 
 pub mod capture;
 pub mod child;
+pub mod printer;
+pub mod sinks;
+
+use std::{
+    io::IsTerminal as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tracing::info;
+
+use crate::{
+    cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, TransportArg},
+    event::Event,
+    probe::{
+        Scope, Settings, Transport,
+        launch::{self, CommandOutput},
+    },
+    call::Timestamp,
+    run::{capture::Capture, child::Command, sinks::Sinks},
+};
+
+/// How long records may still come after a command has ended: those of processes
+/// that outlive it, and those on their way.
+const LAST_RECORDS: Duration = Duration::from_millis(150);
+
+/// Processes to observe, as they were typed.
+pub fn scope(args: &ScopeArgs) -> Scope {
+    Scope {
+        all: args.all,
+        pids: args.pid.clone(),
+        cgroup: args.cgroup.clone(),
+        comms: args.comm.clone(),
+        exes: args.exe.clone(),
+        no_follow: args.no_follow,
+        command: !args.command.is_empty(),
+    }
+}
+
+/// Settings of capture, as they were typed.
+pub fn settings(scope_args: &ScopeArgs, capture: &CaptureArgs) -> Settings {
+    Settings {
+        scope: scope(scope_args),
+        transport: match capture.transport {
+            TransportArg::Auto => Transport::Auto,
+            TransportArg::Ring => Transport::Ring,
+            TransportArg::Perf => Transport::Perf,
+        },
+        message_budget: capture.message_budget,
+        buffer_bytes: capture.buffer,
+        empty: capture.empty_programs,
+        ..Settings::default()
+    }
+}
+
+/// Why a run ends.
+#[derive(Debug)]
+pub struct Ending {
+    stop: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+    command: Option<Command>,
+    ended: Option<Instant>,
+    code: u8,
+}
+
+impl Ending {
+    /// A run ends with its command, at its deadline, or when it is told to stop.
+    pub fn new(stop: Arc<AtomicBool>, seconds: Option<u64>, command: Option<Command>) -> Self {
+        let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        Self { stop, deadline, command, ended: None, code: 0 }
+    }
+
+    /// Whether it is time to end. A command is asked to end first, and waited for.
+    pub fn reached(&mut self) -> Result<bool> {
+        let told = self.stop.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let Some(command) = &mut self.command else { return Ok(told) };
+        if told && self.ended.is_none() {
+            command.terminate();
+        }
+        if self.ended.is_none()
+            && let Some(status) = command.ended()?
+        {
+            self.code = child::exit_code(status);
+            self.ended = Some(Instant::now());
+        }
+        Ok(self.ended.is_some_and(|ended| ended.elapsed() >= LAST_RECORDS))
+    }
+
+    /// Exit code of the run: that of the command.
+    pub const fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+/// Starts the command of a scope, if it has one, held until it is observed.
+pub fn start_command(
+    capture: &mut Capture,
+    args: &ScopeArgs,
+    output: CommandOutput,
+) -> Result<Option<Command>> {
+    if args.command.is_empty() {
+        return Ok(None);
+    }
+    let held = launch::hold(&args.command, output)?;
+    capture.admit(held.pid, !args.no_follow)?;
+    Ok(Some(Command::new(held.release()?)))
+}
+
+/// Sets a flag on SIGINT and SIGTERM.
+pub fn stop_on_signals(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let stop = Arc::new(AtomicBool::new(false));
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let stop = Arc::clone(&stop);
+        let _guard = runtime.enter();
+        match signal(kind) {
+            Ok(mut signals) => {
+                drop(runtime.spawn(async move {
+                    while signals.recv().await.is_some() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }));
+            }
+            Err(error) => tracing::warn!("signals are not handled: {error}"),
+        }
+    }
+    stop
+}
+
+/// `apiscope run`. Returns the exit code.
+pub fn run(args: RunArgs) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let stop = stop_on_signals(&runtime);
+    let output = choose(args.print.output);
+    let settings = settings(&args.scope, &args.capture);
+    let mut capture = Capture::start(&settings)?;
+    let mut sinks = Sinks::open(&args, output, &runtime, &capture, &settings)?;
+    let mut pipeline = sinks.pipeline()?;
+    let command_output = match output {
+        OutputArg::Tui => CommandOutput::Discard,
+        OutputArg::None => CommandOutput::Inherit,
+        _ => CommandOutput::ToStderr,
+    };
+    let command = start_command(&mut capture, &args.scope, command_output)?;
+    info!("observing {}", settings.scope.describe());
+    sinks.ready();
+    let mut ending = Ending::new(stop, args.duration, command);
+    let mut events = Vec::new();
+    let mut observed = Vec::new();
+    while !ending.reached()? && !sinks.closed() {
+        capture.round(&mut events)?;
+        for event in events.drain(..) {
+            pipeline.event(event, &mut observed);
+        }
+        pipeline.tick(Timestamp(capture.now().0.saturating_sub(capture::SETTLE_NS)), &mut observed);
+        sinks.calls(&mut observed);
+        sinks.turn(&capture, &mut pipeline);
+    }
+    capture.finish(&mut events);
+    for event in events.drain(..) {
+        pipeline.event(event, &mut observed);
+    }
+    pipeline.finish(&mut observed);
+    sinks.calls(&mut observed);
+    sinks.close(&capture, &mut pipeline)?;
+    Ok(ending.code())
+}
+
+/// What `auto` means here.
+fn choose(output: OutputArg) -> OutputArg {
+    match output {
+        OutputArg::Auto if std::io::stdout().is_terminal() => OutputArg::Tui,
+        OutputArg::Auto => OutputArg::Lines,
+        output => output,
+    }
+}

@@ -1,0 +1,198 @@
+//! One JSON object a line per call: OpenTelemetry attribute names as flat keys, our
+//! own under `apiscope.`. What is not known is absent, never null and never guessed.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    call::{Call, Ends, Endpoint, Timestamp},
+    http::{Body, BodyState},
+    pipeline::Observed,
+    redact,
+};
+
+/// Methods that are not reported as `_OTHER` (OpenTelemetry: RFC 9110, RFC 5789, and
+/// QUERY).
+const METHODS: [&str; 10] = [
+    "GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY",
+];
+
+/// Longest `user_agent.original` that is told.
+const USER_AGENT_MAX: usize = 256;
+
+/// Writes calls as JSON lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonLines {
+    /// Adds SHA-256 hashes of complete bodies, after content decoding.
+    pub body_hash: bool,
+}
+
+impl JsonLines {
+    /// Appends one line for a call.
+    pub fn write(&self, observed: &Observed, out: &mut Vec<u8>) {
+        let call = &observed.call;
+        let mut object = Object::open(out);
+        object.put("timestamp", &rfc3339(call.times.request_start));
+        request(call, &mut object);
+        object.put("http.route", &*redact::path(&observed.observation.endpoint.route));
+        if let Some(status) = call.status() {
+            object.put("http.response.status_code", &status);
+        }
+        network(call, &mut object);
+        process(call, &mut object);
+        object.put("service.name", &*observed.observation.endpoint.service);
+        if let Some(agent) = call.request.headers.get_str("user-agent") {
+            object.put("user_agent.original", cut(agent, USER_AGENT_MAX));
+        }
+        object.put("http.request.body.size", &call.request.body.size);
+        if let Some(response) = &call.response {
+            object.put("http.response.body.size", &response.body.size);
+        }
+        if let Some(duration) = call.duration_seconds() {
+            object.put("duration", &duration);
+        }
+        self.own(call, &mut object);
+        object.close();
+    }
+
+    /// What OpenTelemetry has no name for.
+    fn own(self, call: &Call, object: &mut Object<'_>) {
+        object.put("apiscope.role", call.role.as_str());
+        object.put("apiscope.both_ends", &call.both_ends);
+        if let Some(peer) = &call.peer_process {
+            object.put("apiscope.peer.process.pid", &peer.pid);
+            object.put("apiscope.peer.process.executable.path", &peer.executable);
+        }
+        object.put("apiscope.complete", &call.complete());
+        object.put("apiscope.lost_bytes", &call.missing.total());
+        for (cause, bytes) in call.missing.iter() {
+            object.put(&format!("apiscope.lost.{}", cause.as_str()), &bytes);
+        }
+        if let Some(tls) = &call.tls {
+            object.put("apiscope.tls.library", &*tls.library);
+            object.put("apiscope.binding", tls.binding.as_str());
+            object.put("apiscope.binding.confidence", &tls.binding.confidence());
+        }
+        object.put("apiscope.connection.id", &call.connection.id);
+        self.body("request", &call.request.body, object);
+        if let Some(response) = &call.response {
+            self.body("response", &response.body, object);
+        }
+    }
+
+    fn body(self, message: &str, body: &Body, object: &mut Object<'_>) {
+        if body.state != BodyState::Complete {
+            object.put(&format!("apiscope.{message}.body.state"), &body.state);
+        } else if self.body_hash {
+            let mut text = String::with_capacity(64);
+            for byte in Sha256::digest(&body.bytes) {
+                // Writing to a string does not fail.
+                drop(write!(text, "{byte:02x}"));
+            }
+            object.put(&format!("apiscope.{message}.body.sha256"), &text);
+        }
+    }
+}
+
+fn request(call: &Call, object: &mut Object<'_>) {
+    let method = &*call.request.method;
+    if METHODS.contains(&method) {
+        object.put("http.request.method", method);
+    } else {
+        object.put("http.request.method", "_OTHER");
+        object.put("http.request.method_original", cut(method, 32));
+    }
+    object.put("url.scheme", if call.tls.is_some() { "https" } else { "http" });
+    object.put("url.path", &*redact::path(call.request.path()));
+    if let Some(query) = call.request.query() {
+        object.put("url.query", &redact::query(query));
+    }
+}
+
+fn network(call: &Call, object: &mut Object<'_>) {
+    endpoint("server", call.server(), object);
+    if !matches!(call.connection.ends, Ends::Unix { .. }) {
+        endpoint("client", call.client(), object);
+    }
+    if let Some(transport) = call.connection.transport() {
+        object.put("network.transport", transport);
+    }
+    if let Some(ip) = call.server().ip() {
+        object.put("network.type", if ip.is_ipv4() { "ipv4" } else { "ipv6" });
+    }
+    object.put("network.protocol.name", "http");
+    object.put("network.protocol.version", call.request.version.as_str());
+    if let Some(tls) = &call.tls {
+        if let Some(version) = tls.version {
+            object.put("tls.protocol.version", version);
+        }
+        if let Some(name) = &tls.server_name {
+            object.put("tls.client.server_name", &**name);
+        }
+    }
+}
+
+fn endpoint(end: &str, at: Endpoint<'_>, object: &mut Object<'_>) {
+    match at {
+        Endpoint::Inet(address) => {
+            object.put(&format!("{end}.address"), &address.ip().to_string());
+            object.put(&format!("{end}.port"), &address.port());
+        }
+        Endpoint::Unix(Some(path)) => object.put(&format!("{end}.address"), path),
+        Endpoint::Unix(None) | Endpoint::Unknown => {}
+    }
+}
+
+fn process(call: &Call, object: &mut Object<'_>) {
+    let Some(process) = &call.process else { return };
+    object.put("process.pid", &process.pid);
+    if !process.executable.is_empty() {
+        object.put("process.executable.path", &process.executable);
+    }
+    object.put("process.executable.name", &process.comm);
+    if let Some(container) = &process.container_id {
+        object.put("container.id", container);
+    }
+}
+
+/// Time of day, RFC 3339 with nanoseconds, UTC.
+pub fn rfc3339(time: Timestamp) -> Cow<'static, str> {
+    let nanos = i128::from(time.0);
+    jiff::Timestamp::from_nanosecond(nanos)
+        .map_or(Cow::Borrowed(""), |time| Cow::Owned(format!("{time:.9}")))
+}
+
+/// The longest prefix of whole characters within `max` bytes.
+fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+/// A JSON object being written: flat, one line.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        // Writing to memory does not fail, and neither do these types.
+        drop(serde_json::to_writer(&mut *self.out, key));
+        self.out.push(b':');
+        drop(serde_json::to_writer(&mut *self.out, value));
+    }
+
+    fn close(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
