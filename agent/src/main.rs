@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(&args),
+        Command::Record(args) => run::record::record(&args),
+        Command::Replay(args) => run::replay::replay(&args).map(|()| 0),
         Command::Doctor(args) => diagnose(&args),
         _ => Ok(0),
     };

@@ -82,11 +82,7 @@ fn pipeline(table: &mut Table) -> Result<()> {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.with_context(|| format!("no {name} in {text}"))?.trim().parse().context("a number")
     };
-    table.row(
-        "pipeline, calls/s/core",
-        ">= 200000",
-        format!("{:.0}", number("calls_per_second")?),
-    );
+    table.row("pipeline, calls/s/core", ">= 200000", format!("{:.0}", number("calls_per_second")?));
     table.row("pipeline, MB/s", "-", format!("{:.0}", number("bytes_per_second")? / 1e6));
     if find("valgrind").is_none() {
         say("valgrind is missing: instructions are not counted");

@@ -12,6 +12,7 @@ use agent_common::{
 };
 use bytemuck::AnyBitPattern;
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -33,15 +34,14 @@ impl Clock {
 
     /// The clock of the running system.
     pub fn system() -> Self {
-        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let monotonic_ns = read_clock(ClockId::Monotonic);
+        Self::from_readings(monotonic_ns, Timestamp(read_clock(ClockId::Realtime)))
+    }
 
-        let nanos = |time: Timespec| {
-            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-            let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
-            seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-        };
-        let monotonic = nanos(clock_gettime(ClockId::Monotonic));
-        Self::from_readings(monotonic, Timestamp(nanos(clock_gettime(ClockId::Realtime))))
+    /// The present, comparable to the times of records: a step of the system's time
+    /// of day after the clock was made does not show in either.
+    pub fn now(self) -> Timestamp {
+        self.timestamp(read_clock(ClockId::Monotonic))
     }
 
     /// Unix time of a monotonic reading.
@@ -53,6 +53,12 @@ impl Clock {
     pub const fn monotonic(self, time: Timestamp) -> u64 {
         time.0.saturating_sub(self.offset_ns)
     }
+}
+
+fn read_clock(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What one record says. Fork, exec and mapping records are not yet events: the
@@ -164,6 +170,7 @@ pub enum DecodeError {
 /// Decodes one record. Bytes after it are padding of the transport and ignored;
 /// the payload is a slice of `record`, not a copy.
 pub fn decode(record: &Bytes, clock: &Clock) -> Result<Raw, DecodeError> {
+    let clock = *clock;
     let kind: RecordKind = read(record)?;
     match kind {
         RecordKind::DATA => data(record, clock).map(Raw::Data),
@@ -193,7 +200,7 @@ fn read<T: AnyBitPattern>(record: &[u8]) -> Result<T, DecodeError> {
         .ok_or(DecodeError::Short { len: record.len(), needed: size_of::<T>() })
 }
 
-fn data(record: &Bytes, clock: &Clock) -> Result<Data, DecodeError> {
+fn data(record: &Bytes, clock: Clock) -> Result<Data, DecodeError> {
     let header: DataHeader = read(record)?;
     let impossible = |field| DecodeError::Field { kind: RecordKind::DATA.0, field };
 
@@ -236,7 +243,7 @@ fn data(record: &Bytes, clock: &Clock) -> Result<Data, DecodeError> {
     })
 }
 
-fn end(record: &FlowRecord, clock: &Clock) -> Result<End, DecodeError> {
+fn end(record: &FlowRecord, clock: Clock) -> Result<End, DecodeError> {
     if record.direction.0 > Direction::BOTH.0 {
         return Err(DecodeError::Field { kind: RecordKind::END.0, field: "direction" });
     }
@@ -250,7 +257,7 @@ fn end(record: &FlowRecord, clock: &Clock) -> Result<End, DecodeError> {
     })
 }
 
-fn unix(record: &UnixRecord, clock: &Clock) -> Result<Unix, DecodeError> {
+fn unix(record: &UnixRecord, clock: Clock) -> Result<Unix, DecodeError> {
     let path = record
         .path
         .get(..record.path_len as usize)
@@ -272,7 +279,7 @@ fn socket_path(path: &[u8]) -> Option<Arc<str>> {
     (!path.is_empty()).then(|| path.into())
 }
 
-fn lifecycle(record: &ProcessRecord, clock: &Clock) -> Lifecycle {
+fn lifecycle(record: &ProcessRecord, clock: Clock) -> Lifecycle {
     let filename = record.filename.get(..record.filename_len as usize);
     Lifecycle {
         time: clock.timestamp(record.time_ns),
@@ -301,7 +308,7 @@ const fn low(pid_tgid: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use agent_common::{limits::UNIX_PATH_MAX, record::FlowId};
+    use agent_common::record::FlowId;
     use bytemuck::Zeroable as _;
     use proptest::prelude::*;
 
@@ -358,11 +365,7 @@ mod tests {
 
     #[test]
     fn a_unix_path_longer_than_its_field_is_refused() {
-        let record = UnixRecord {
-            kind: RecordKind::UNIX,
-            path_len: UNIX_PATH_MAX as u32 + 1,
-            ..UnixRecord::zeroed()
-        };
+        let record = UnixRecord { kind: RecordKind::UNIX, path_len: 109, ..UnixRecord::zeroed() };
         let record = Bytes::copy_from_slice(bytemuck::bytes_of(&record));
         assert!(matches!(decode(&record, &CLOCK), Err(DecodeError::Field { .. })));
     }

@@ -3,6 +3,8 @@
 
 pub mod decode;
 pub mod encode;
+pub mod file;
+pub mod har;
 pub mod order;
 
 pub use decode::{Clock, DecodeError, Raw, decode};

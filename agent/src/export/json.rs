@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    call::{Call, Ends, Endpoint, Timestamp},
+    call::{Call, Endpoint, Ends, Timestamp},
     http::{Body, BodyState},
     pipeline::Observed,
     redact,
@@ -15,9 +15,8 @@ use crate::{
 
 /// Methods that are not reported as `_OTHER` (OpenTelemetry: RFC 9110, RFC 5789, and
 /// QUERY).
-const METHODS: [&str; 10] = [
-    "GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY",
-];
+const METHODS: [&str; 10] =
+    ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
 /// Longest `user_agent.original` that is told.
 const USER_AGENT_MAX: usize = 256;

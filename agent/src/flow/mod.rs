@@ -1,2 +1,106 @@
 //! From events to calls: the table of flows, ordered bytes with located holes,
 //! the binding of TLS sessions to sockets, and the joining of a call's two ends.
+
+pub mod binder;
+mod carrier;
+mod emit;
+pub mod ends;
+pub mod join;
+mod lifetime;
+mod process;
+pub mod recent;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod sniff;
+pub mod stream;
+pub mod table;
+pub mod tls_hello;
+mod tls_socket;
+
+pub use table::FlowTable;
+
+use crate::call::Missing;
+
+/// Bounds of the flow stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Flows; over it the least recently used of a sample is evicted.
+    pub flows: usize,
+    /// Payload bytes that all flows together hold back for order.
+    pub pending_bytes: usize,
+    /// Nanoseconds of event time after which a silent flow is evicted.
+    pub idle_ns: u64,
+    /// Processes whose facts are kept.
+    pub processes: usize,
+    /// Calls that wait for their other end.
+    pub waiting_calls: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: 65_536,
+            pending_bytes: 64 * 1024 * 1024,
+            idle_ns: 30 * 60 * 1_000_000_000,
+            processes: 16_384,
+            waiting_calls: 4096,
+        }
+    }
+}
+
+/// What the flow stage has seen and what it has lost. Totals since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Flows by what they were.
+    pub flows: FlowCounts,
+    /// Stream bytes that were not captured, by direction (ingress, egress) and
+    /// cause, whatever message they belonged to.
+    pub lost: [Missing; 2],
+    /// Stream bytes that came again, or after they were given up for lost.
+    pub late_bytes: u64,
+    /// Records that could not be decoded.
+    pub decode_errors: u64,
+    /// Flows evicted because the table was full.
+    pub evicted_full: u64,
+    /// Flows evicted because they were silent.
+    pub evicted_idle: u64,
+    /// Processes whose facts were forgotten for want of room.
+    pub processes_forgotten: u64,
+    /// Calls decoded, each end on its own.
+    pub calls: u64,
+    /// Calls merged from both ends.
+    pub joined: u64,
+    /// Calls whose other end was waited for and did not come.
+    pub join_timeouts: u64,
+    /// Calls that could not wait for their other end for want of room.
+    pub join_overflows: u64,
+    /// Calls over TLS by how their session was bound.
+    pub bindings: BindingCounts,
+}
+
+/// Flows by what they were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlowCounts {
+    /// HTTP/1.x, plaintext or over TLS.
+    pub http1: u64,
+    /// HTTP/2, which is not decoded.
+    pub http2: u64,
+    /// Sockets that carried TLS.
+    pub tls: u64,
+    /// Of these, the ones that ended without any session of a hooked library
+    /// having been bound to them: nothing above TLS was seen.
+    pub tls_unbound: u64,
+    /// Something else.
+    pub ignored: u64,
+}
+
+/// Calls over TLS by how their session was bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BindingCounts {
+    /// By a nested system call.
+    pub nested_syscall: u64,
+    /// By the lengths of records.
+    pub record_length: u64,
+    /// Not at all.
+    pub none: u64,
+}

@@ -54,6 +54,11 @@ impl Headers {
         })
     }
 
+    /// Name and value of each field, in order, as bytes.
+    pub(super) fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.fields.iter().map(|(name, value)| (self.slice(name), self.slice(value)))
+    }
+
     /// Value of the first field of this name, whatever its case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.fields

@@ -1,9 +1,18 @@
 //! HTTP/1.0 and 1.1 messages (RFC 9110, RFC 9112), decoded from what passed by.
 
+mod body;
+mod chunked;
+mod coding;
 pub mod connection;
+mod exchange;
+mod head;
 pub mod headers;
+mod lenient;
+mod method;
+mod pairing;
+mod side;
 
-pub use connection::{Connection, Limits};
+pub use connection::{Connection, Limits, Losses};
 pub use headers::Headers;
 
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 pub mod capture;
 pub mod child;
 pub mod printer;
+pub mod record;
+pub mod replay;
 pub mod sinks;
 
 use std::{
@@ -18,19 +20,22 @@ use anyhow::{Context as _, Result};
 use tracing::info;
 
 use crate::{
+    call::Timestamp,
     cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, TransportArg},
     event::Event,
     probe::{
         Scope, Settings, Transport,
         launch::{self, CommandOutput},
     },
-    call::Timestamp,
     run::{capture::Capture, child::Command, sinks::Sinks},
 };
 
 /// How long records may still come after a command has ended: those of processes
 /// that outlive it, and those on their way.
 const LAST_RECORDS: Duration = Duration::from_millis(150);
+
+/// Events of one round, usually.
+const LAST_EVENTS: usize = 1024;
 
 /// Processes to observe, as they were typed.
 pub fn scope(args: &ScopeArgs) -> Scope {
@@ -115,6 +120,15 @@ pub fn start_command(
     Ok(Some(Command::new(held.release()?)))
 }
 
+/// The runtime of everything that waits: signals, the metrics endpoint, the view.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
 /// Sets a flag on SIGINT and SIGTERM.
 pub fn stop_on_signals(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -138,17 +152,13 @@ pub fn stop_on_signals(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
 }
 
 /// `apiscope run`. Returns the exit code.
-pub fn run(args: RunArgs) -> Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+pub fn run(args: &RunArgs) -> Result<u8> {
+    let runtime = runtime()?;
     let stop = stop_on_signals(&runtime);
     let output = choose(args.print.output);
     let settings = settings(&args.scope, &args.capture);
     let mut capture = Capture::start(&settings)?;
-    let mut sinks = Sinks::open(&args, output, &runtime, &capture, &settings)?;
+    let mut sinks = Sinks::open(args, output, &runtime, &capture, &settings)?;
     let mut pipeline = sinks.pipeline()?;
     let command_output = match output {
         OutputArg::Tui => CommandOutput::Discard,
@@ -185,6 +195,14 @@ fn choose(output: OutputArg) -> OutputArg {
     match output {
         OutputArg::Auto if std::io::stdout().is_terminal() => OutputArg::Tui,
         OutputArg::Auto => OutputArg::Lines,
+        output => output,
+    }
+}
+
+/// What `auto` means where nothing is live.
+fn choose_lines(output: OutputArg) -> OutputArg {
+    match output {
+        OutputArg::Auto | OutputArg::Tui => OutputArg::Lines,
         output => output,
     }
 }

@@ -37,6 +37,21 @@ impl Sinks {
         })
     }
 
+    /// Opens what a replay was asked for.
+    pub fn for_replay(args: &crate::cli::ReplayArgs) -> Result<Self> {
+        Ok(Self {
+            output: super::choose_lines(args.output),
+            printer: Printer::stdout(),
+            json: JsonLines { body_hash: args.body_hash },
+        })
+    }
+
+    /// Ends a replay.
+    pub fn close_replay(self, _pipeline: &mut Pipeline) -> Result<()> {
+        self.printer.finish(Duration::from_secs(3600));
+        Ok(())
+    }
+
     /// A pipeline that goes on from the state on disk.
     pub fn pipeline(&mut self) -> Result<Pipeline> {
         Ok(Pipeline::new(&pipeline::Settings::default()))

@@ -1,0 +1,297 @@
+//! A flow that carries, or may carry, HTTP: its two streams and its decoder.
+
+use std::sync::Arc;
+
+use agent_common::record::{DataFlags, Direction, FlowId};
+use bytes::Bytes;
+
+use super::{
+    Stats,
+    binder::Session,
+    sniff::{Held, Sniffer, Verdict},
+    stream::{self, Piece, Span, Stream},
+};
+use crate::{
+    call::{Binding, Cause, Timestamp},
+    event::{Data, End},
+    http::{self, Exchange},
+};
+
+/// Where decoding stands.
+#[derive(Debug)]
+enum Decoder {
+    /// Plaintext of a TLS session that is not known yet.
+    Sniffing(Sniffer),
+    /// HTTP/1.
+    Http {
+        connection: Box<http::Connection>,
+        /// Position of the first byte that the decoder was given, per direction.
+        base: [Option<u64>; 2],
+    },
+    /// Something else, or it became something else.
+    Done,
+}
+
+/// What is known of a TLS session beside its bytes.
+#[derive(Debug)]
+pub(super) struct SessionFacts {
+    pub(super) session: Session,
+    pub(super) library: u16,
+    /// Where the call ends that the latest record was of, per direction: its other
+    /// records tell the binder nothing new.
+    pub(super) call_ends: [u64; 2],
+    /// Its nested calls used different sockets.
+    pub(super) conflict: bool,
+    pub(super) binding: Binding,
+    pub(super) socket: FlowId,
+    pub(super) version: Option<&'static str>,
+    pub(super) server_name: Option<Arc<str>>,
+}
+
+/// A flow that carries HTTP.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    streams: [Stream; 2],
+    decoder: Decoder,
+    /// The first record of the flow was seen: positions count from its start.
+    pub(super) from_start: bool,
+    /// Of a TLS session.
+    pub(super) session: Option<Box<SessionFacts>>,
+}
+
+/// What the decoding of a record needs beside the flow.
+pub(super) struct Work<'a> {
+    pub(super) limits: http::Limits,
+    pub(super) stats: &'a mut Stats,
+    pub(super) out: &'a mut Vec<Exchange>,
+}
+
+const fn side(direction: Direction) -> usize {
+    (direction.0 & 1) as usize
+}
+
+const SIDES: [Direction; 2] = [Direction::INGRESS, Direction::EGRESS];
+
+impl Carrier {
+    /// A plaintext flow that the kernel side took for HTTP/1.
+    pub(super) fn http(work: &mut Work<'_>) -> Self {
+        work.stats.flows.http1 += 1;
+        let connection = Box::new(http::Connection::new(work.limits));
+        Self {
+            streams: Default::default(),
+            decoder: Decoder::Http { connection, base: [None; 2] },
+            from_start: false,
+            session: None,
+        }
+    }
+
+    /// The plaintext of a TLS session.
+    pub(super) fn session(facts: SessionFacts) -> Self {
+        Self {
+            streams: Default::default(),
+            decoder: Decoder::Sniffing(Sniffer::default()),
+            from_start: false,
+            session: Some(Box::new(facts)),
+        }
+    }
+
+    /// HTTP is decoded here.
+    pub(super) const fn decodes(&self) -> bool {
+        matches!(self.decoder, Decoder::Http { .. })
+    }
+
+    /// Takes a record.
+    pub(super) fn data(&mut self, data: Data, work: &mut Work<'_>) {
+        self.from_start |= data.flags.contains(DataFlags::FIRST) && data.offset == 0;
+        if matches!(self.decoder, Decoder::Done) {
+            return;
+        }
+        let piece = Piece {
+            time: data.time,
+            offset: data.offset,
+            len: u64::from(data.len).max(data.payload.len() as u64),
+            cause: stream::cause(data.flags),
+            payload: data.payload,
+        };
+        let Self { streams, decoder, .. } = self;
+        let Some(stream) = streams.get_mut(side(data.direction)) else { return };
+        stream.push(piece, &mut |offset, time, span: Span<'_>| {
+            decoder.span(data.direction, offset, time, span, work);
+        });
+        work.stats.late_bytes += stream.take_late();
+        self.settle();
+    }
+
+    /// One direction has ended, or both.
+    pub(super) fn end(&mut self, end: &End, work: &mut Work<'_>) {
+        let whole = self.from_start;
+        let Self { streams, decoder, .. } = self;
+        for ((stream, last), direction) in streams.iter_mut().zip(end.offsets).zip(SIDES) {
+            if end.direction != direction && end.direction != Direction::BOTH {
+                continue;
+            }
+            stream.end(last, whole, end.time, &mut |offset, time, span: Span<'_>| {
+                decoder.span(direction, offset, time, span, work);
+            });
+            // A flow that is gone ended orderly only in the direction that its own
+            // process ended by closing it.
+            let orderly =
+                end.direction == direction || (direction == Direction::EGRESS && end.tgid != 0);
+            if let Decoder::Http { connection, base } = decoder
+                && orderly
+            {
+                let before = work.out.len();
+                connection.end(direction, end.time, work.out);
+                shift(work.out, before, base);
+            }
+        }
+        self.settle();
+    }
+
+    /// Gives up waiting for records; all of them, or those due by `now`.
+    pub(super) fn expire(&mut self, now: Option<Timestamp>, work: &mut Work<'_>) {
+        let Self { streams, decoder, .. } = self;
+        for (stream, direction) in streams.iter_mut().zip(SIDES) {
+            let mut sink = |offset, time, span: Span<'_>| {
+                decoder.span(direction, offset, time, span, work);
+            };
+            match now {
+                Some(now) => stream.expire(now, &mut sink),
+                None => stream.flush(&mut sink),
+            }
+        }
+        self.settle();
+    }
+
+    /// The flow is gone: what waits comes out.
+    pub(super) fn close(&mut self, time: Timestamp, work: &mut Work<'_>) {
+        self.expire(None, work);
+        if let Decoder::Http { connection, base } = &mut self.decoder {
+            let before = work.out.len();
+            connection.close(time, work.out);
+            shift(work.out, before, base);
+        }
+        self.decoder = Decoder::Done;
+    }
+
+    /// Payload bytes held back for order.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.streams.iter().map(Stream::pending_bytes).sum()
+    }
+
+    /// Whether records are held back for order.
+    pub(super) fn waits(&self) -> bool {
+        self.streams.iter().any(Stream::waits)
+    }
+
+    /// Frees a decoder that will say nothing more.
+    fn settle(&mut self) {
+        if let Decoder::Http { connection, .. } = &self.decoder
+            && connection.finished()
+        {
+            self.decoder = Decoder::Done;
+        }
+        if matches!(self.decoder, Decoder::Done) && self.waits() {
+            self.streams = Default::default();
+        }
+    }
+}
+
+impl Decoder {
+    fn span(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        time: Timestamp,
+        span: Span<'_>,
+        work: &mut Work<'_>,
+    ) {
+        match span {
+            Span::Bytes(bytes) => self.bytes(direction, offset, time, bytes, work),
+            Span::Missing(len, cause) => {
+                if let Some(lost) = work.stats.lost.get_mut(side(direction)) {
+                    lost.add(cause, len);
+                }
+                self.missing(direction, offset, time, len, cause, work);
+            }
+        }
+    }
+
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        time: Timestamp,
+        bytes: &Bytes,
+        work: &mut Work<'_>,
+    ) {
+        match self {
+            Self::Http { connection, base } => {
+                note_base(base, direction, offset);
+                let before = work.out.len();
+                connection.bytes(direction, time, bytes, work.out);
+                shift(work.out, before, base);
+            }
+            Self::Sniffing(sniffer) => {
+                let next = Held { direction, offset, time, bytes: bytes.clone() };
+                match sniffer.look(next) {
+                    Verdict::More => {}
+                    Verdict::Http1 => {
+                        let held = sniffer.take();
+                        work.stats.flows.http1 += 1;
+                        let connection = Box::new(http::Connection::new(work.limits));
+                        *self = Self::Http { connection, base: [None; 2] };
+                        for Held { direction, offset, time, bytes } in held {
+                            self.bytes(direction, offset, time, &bytes, work);
+                        }
+                    }
+                    Verdict::Http2 => {
+                        work.stats.flows.http2 += 1;
+                        *self = Self::Done;
+                    }
+                    Verdict::Other => {
+                        work.stats.flows.ignored += 1;
+                        *self = Self::Done;
+                    }
+                }
+            }
+            Self::Done => {}
+        }
+    }
+
+    fn missing(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        time: Timestamp,
+        len: u64,
+        cause: Cause,
+        work: &mut Work<'_>,
+    ) {
+        match self {
+            Self::Http { connection, base } => {
+                note_base(base, direction, offset);
+                let before = work.out.len();
+                connection.missing(direction, time, len, cause, work.out);
+                shift(work.out, before, base);
+            }
+            Self::Sniffing(sniffer) => sniffer.lost(direction),
+            Self::Done => {}
+        }
+    }
+}
+
+fn note_base(base: &mut [Option<u64>; 2], direction: Direction, offset: u64) {
+    if let Some(base @ None) = base.get_mut(side(direction)) {
+        *base = Some(offset);
+    }
+}
+
+/// The decoder counts from the first byte that it was given; calls count from the
+/// start of the flow.
+fn shift(out: &mut [Exchange], from: usize, base: &[Option<u64>; 2]) {
+    for exchange in out.get_mut(from..).unwrap_or_default() {
+        let base = base.get(side(exchange.request_direction)).copied().flatten();
+        exchange.request_offset = exchange.request_offset.saturating_add(base.unwrap_or(0));
+    }
+}

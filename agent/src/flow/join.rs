@@ -1,0 +1,278 @@
+//! Joins the two views of a call whose both ends were observed.
+//!
+//! Two views are one call only when everything that both of them tell agrees:
+//! mirrored connection, method, target, version, every header field, the status,
+//! the position in the stream where it is known, and the order of times.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, Hash as _, Hasher as _},
+};
+
+use ahash::{AHashMap, RandomState};
+
+use super::{Stats, ends::EndsKey};
+use crate::{
+    call::{Call, Role, Timestamp},
+    http::{Body, BodyState, Notes, Request, Response},
+};
+
+/// How long a call waits for its other end, nanoseconds of event time.
+const WAIT_NS: u64 = 500_000_000;
+
+/// How far times of the two ends may be out of order, nanoseconds.
+const SKEW_NS: u64 = 100_000_000;
+
+/// Calls of one flow that wait.
+const PER_FLOW: usize = 64;
+
+/// What the flow table knows of a call beside the call.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The ends of its connection, its own first.
+    pub ends: EndsKey,
+    /// Position of the request in the flow, when it was seen from its start.
+    pub offset: Option<u64>,
+    /// The flow at the other end is in the table, and no other one like it.
+    pub mirrored: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    call: Call,
+    offset: Option<u64>,
+    fingerprint: u64,
+    deadline: Timestamp,
+}
+
+/// Calls that wait for their other end; bounded in number and time. A call goes in
+/// once and comes out once, alone or as half of another.
+#[derive(Debug)]
+pub struct Joiner {
+    waiting: AHashMap<EndsKey, VecDeque<Waiting>>,
+    /// One entry per call that waited, in order of deadline.
+    deadlines: VecDeque<(Timestamp, EndsKey)>,
+    count: usize,
+    limit: usize,
+    hasher: RandomState,
+}
+
+impl Joiner {
+    /// Lets at most `limit` calls wait.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            waiting: AHashMap::new(),
+            deadlines: VecDeque::new(),
+            count: 0,
+            limit,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Takes a call; it goes to `out` at once, or joined, or later.
+    pub fn call(
+        &mut self,
+        call: Call,
+        view: Option<View>,
+        now: Timestamp,
+        stats: &mut Stats,
+        out: &mut Vec<Call>,
+    ) {
+        let Some(view) = view else {
+            out.push(call);
+            return;
+        };
+        let mirror = view.ends.mirror();
+        let others = self.waiting.get_mut(&mirror);
+        if others.is_none() && !view.mirrored {
+            out.push(call);
+            return;
+        }
+        let fingerprint = fingerprint(&self.hasher, &call.request);
+        if let Some(others) = others
+            && let Some(at) = others.iter().position(|other| {
+                other.fingerprint == fingerprint
+                    && agree(&call, view.offset, &other.call, other.offset)
+            })
+            && let Some(other) = others.remove(at)
+        {
+            self.count -= 1;
+            if others.is_empty() {
+                self.waiting.remove(&mirror);
+            }
+            stats.joined += 1;
+            out.push(merge(call, other.call));
+            return;
+        }
+        if !view.mirrored {
+            out.push(call);
+            return;
+        }
+        if self.count >= self.limit {
+            stats.join_overflows += 1;
+            out.push(call);
+            return;
+        }
+        let deadline = Timestamp(now.0.saturating_add(WAIT_NS));
+        let queue = self.waiting.entry(view.ends).or_default();
+        if queue.len() >= PER_FLOW
+            && let Some(oldest) = queue.pop_front()
+        {
+            self.count -= 1;
+            stats.join_overflows += 1;
+            out.push(oldest.call);
+        }
+        queue.push_back(Waiting { call, offset: view.offset, fingerprint, deadline });
+        self.count += 1;
+        self.deadlines.push_back((deadline, view.ends));
+        if self.deadlines.len() > self.limit.saturating_mul(2) {
+            self.compact();
+        }
+    }
+
+    /// The flow at `ends` is gone: nobody needs to wait for its calls any more.
+    pub fn closed(&mut self, ends: EndsKey, stats: &mut Stats, out: &mut Vec<Call>) {
+        if let Some(queue) = self.waiting.remove(&ends.mirror()) {
+            self.count -= queue.len();
+            stats.join_timeouts += queue.len() as u64;
+            out.extend(queue.into_iter().map(|waiting| waiting.call));
+        }
+    }
+
+    /// Lets go of calls that have waited long enough.
+    pub fn expire(&mut self, now: Timestamp, stats: &mut Stats, out: &mut Vec<Call>) {
+        while let Some(&(deadline, ends)) = self.deadlines.front()
+            && deadline <= now
+        {
+            self.deadlines.pop_front();
+            let Some(queue) = self.waiting.get_mut(&ends) else { continue };
+            while queue.front().is_some_and(|first| first.deadline <= now) {
+                let Some(first) = queue.pop_front() else { break };
+                self.count -= 1;
+                stats.join_timeouts += 1;
+                out.push(first.call);
+            }
+            if queue.is_empty() {
+                self.waiting.remove(&ends);
+            }
+        }
+    }
+
+    /// Lets go of all calls, in order of their deadlines.
+    pub fn finish(&mut self, stats: &mut Stats, out: &mut Vec<Call>) {
+        self.expire(Timestamp(u64::MAX), stats, out);
+    }
+
+    /// Forgets the deadlines of calls that have left.
+    fn compact(&mut self) {
+        let queues = self.waiting.iter();
+        let mut live: Vec<_> = queues
+            .flat_map(|(ends, queue)| queue.iter().map(|waiting| (waiting.deadline, *ends)))
+            .collect();
+        live.sort_by_key(|(deadline, _)| *deadline);
+        self.deadlines = live.into();
+    }
+
+    /// Calls that wait.
+    pub const fn waiting(&self) -> usize {
+        self.count
+    }
+}
+
+/// Of what both ends of a call have in common.
+fn fingerprint(hasher: &RandomState, request: &Request) -> u64 {
+    let mut state = hasher.build_hasher();
+    request.method.hash(&mut state);
+    request.target.hash(&mut state);
+    for (name, value) in request.headers.iter() {
+        name.hash(&mut state);
+        value.hash(&mut state);
+    }
+    state.finish()
+}
+
+fn agree(a: &Call, a_offset: Option<u64>, b: &Call, b_offset: Option<u64>) -> bool {
+    let (server, client) = match (a.role, b.role) {
+        (Role::Server, Role::Client) => (a, b),
+        (Role::Client, Role::Server) => (b, a),
+        _ => return false,
+    };
+    let same_request = server.request.method == client.request.method
+        && server.request.target == client.request.target
+        && server.request.version == client.request.version
+        && server.request.headers.iter().eq(client.request.headers.iter());
+    let same_status = match (server.status(), client.status()) {
+        (Some(server), Some(client)) => server == client,
+        _ => true,
+    };
+    let same_place = match (a_offset, b_offset) {
+        (Some(a), Some(b)) => a == b,
+        // Without positions, requests that were under way together cannot be told
+        // apart when they are equal.
+        _ => [server, client].iter().all(|call| !call.request.notes.contains(Notes::PIPELINED)),
+    };
+    // The client has its response after the server has the request; the server has
+    // answered after the client has asked.
+    // Times are taken when calls return: a server on another processor may have
+    // answered before the client's write has returned.
+    let before = |first: Timestamp, then: Timestamp| first.0 <= then.0.saturating_add(SKEW_NS);
+    let in_order = client
+        .times
+        .response_start
+        .is_none_or(|got| before(server.times.request_start, got))
+        && server.times.response_end.is_none_or(|sent| before(client.times.request_start, sent));
+    same_request && same_status && same_place && in_order
+}
+
+/// One call of two views: the server's, with what the client's has more of.
+fn merge(a: Call, b: Call) -> Call {
+    let (mut server, client) = if a.role == Role::Server { (a, b) } else { (b, a) };
+    server.both_ends = true;
+    server.peer_process = client.process;
+    server.tls = server.tls.or(client.tls);
+    if client.missing.total() < server.missing.total() {
+        server.missing = client.missing;
+    }
+    if request_rank(&client.request) > request_rank(&server.request) {
+        server.request = client.request;
+    }
+    match (&server.response, client.response) {
+        (None, Some(response)) => {
+            server.times.response_start = client.times.response_start;
+            server.times.response_end = client.times.response_end;
+            server.response = Some(response);
+        }
+        (Some(of_server), Some(of_client))
+            if response_rank(&of_client) > response_rank(of_server) =>
+        {
+            server.response = Some(of_client);
+        }
+        _ => {}
+    }
+    server
+}
+
+type Rank = (bool, u8, usize);
+
+const fn request_rank(request: &Request) -> Rank {
+    rank(&request.body, request.ended)
+}
+
+const fn response_rank(response: &Response) -> Rank {
+    rank(&response.body, response.ended)
+}
+
+/// More complete bodies rank higher.
+const fn rank(body: &Body, ended: bool) -> Rank {
+    let state = match body.state {
+        BodyState::Complete => 3,
+        BodyState::Capped => 2,
+        BodyState::Corrupt => 1,
+        BodyState::Truncated => 0,
+    };
+    (ended, state, body.bytes.len())
+}
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! How flows come into the table and leave it.
+
+use agent_common::record::{FlowId, Tuple};
+
+use super::{
+    binder::Session,
+    carrier::{Carrier, SessionFacts},
+    table::{Flow, FlowTable, Key, Kind},
+};
+use crate::{
+    call::{Binding, Call, Ends, Timestamp},
+    event::Data,
+};
+
+/// Event time between two looks at what waits and at what is silent.
+const LOOK_NS: u64 = 10_000_000;
+
+/// Slots that one look for silent flows passes.
+const SWEEP: usize = 64;
+
+/// Flows of which the least recently used is evicted.
+const SAMPLE: usize = 8;
+
+impl FlowTable {
+    /// Forgets what closed flows have waited for; `current` is out of its slot.
+    pub(super) fn forget_closed(&mut self, current: u64) {
+        let Self { waiting, slots, .. } = self;
+        waiting.retain(|(_, slot, id)| {
+            let open = slots.get(*slot).and_then(Option::as_ref).is_some_and(|f| f.id == *id);
+            open || *id == current
+        });
+    }
+
+    /// Makes room for a flow and puts it in.
+    pub(super) fn open(&mut self, key: Key, data: &Data, out: &mut Vec<Call>) -> usize {
+        if self.index.len() >= self.limits.flows.max(1) {
+            self.evict_one(data.time, out);
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.last_id += 1;
+        let kind = if key.is_session() {
+            self.sessions.entry(data.tgid).or_default().push(slot);
+            Kind::Carrier(Carrier::session(SessionFacts {
+                session: Session { tgid: data.tgid, flow: data.flow },
+                library: data.library,
+                call_ends: [0; 2],
+                conflict: false,
+                binding: Binding::None,
+                socket: FlowId::default(),
+                version: None,
+                server_name: None,
+            }))
+        } else {
+            Kind::New
+        };
+        let path = self.names.peek(&data.flow).cloned().flatten().filter(|_| !key.is_session());
+        let flow = Flow {
+            key,
+            id: self.last_id,
+            last: data.time,
+            tgid: data.tgid,
+            start_ns: data.start_ns,
+            tuple: Tuple::default(),
+            path,
+            ends: Ends::Unknown,
+            ends_key: None,
+            queued: false,
+            kind,
+        };
+        self.index.insert(key, slot);
+        self.put(slot, Box::new(flow));
+        slot
+    }
+
+    pub(super) fn put(&mut self, slot: usize, flow: Box<Flow>) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(flow);
+        }
+    }
+
+    /// Takes a flow out; what it holds comes out with it.
+    pub(super) fn close(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
+        let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        self.carry(&mut flow, slot, out, |carrier, work| carrier.close(time, work));
+        self.index.remove(&flow.key);
+        self.free.push(slot);
+        self.unregister(&mut flow);
+        if let Kind::Tls(_) = flow.kind {
+            if !self.binder.is_bound(flow.key.flow) {
+                self.stats.flows.tls_unbound += 1;
+            }
+            self.binder.end_socket(flow.key.flow);
+        }
+        if flow.key.is_session() {
+            self.binder.end_session(Session { tgid: flow.key.tgid, flow: flow.key.flow });
+            if let Some(slots) = self.sessions.get_mut(&flow.key.tgid) {
+                slots.retain(|other| *other != slot);
+                if slots.is_empty() {
+                    self.sessions.remove(&flow.key.tgid);
+                }
+            }
+        } else {
+            self.names.remove(&flow.key.flow);
+        }
+    }
+
+    /// Evicts the least recently used of a few flows.
+    pub(super) fn evict_one(&mut self, now: Timestamp, out: &mut Vec<Call>) {
+        let mut oldest: Option<(Timestamp, usize)> = None;
+        let mut seen = 0;
+        for _ in 0..self.slots.len() {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            if let Some(Some(flow)) = self.slots.get(self.hand) {
+                let candidate = (flow.last, self.hand);
+                oldest = Some(oldest.map_or(candidate, |oldest| oldest.min(candidate)));
+                seen += 1;
+                if seen >= SAMPLE {
+                    break;
+                }
+            }
+        }
+        if let Some((_, slot)) = oldest {
+            self.stats.evicted_full += 1;
+            self.close(slot, now, out);
+        }
+    }
+
+    /// Takes note of the time, and now and then looks at what waits for it.
+    pub(super) fn advance(&mut self, now: Timestamp, out: &mut Vec<Call>) {
+        self.now = self.now.max(now);
+        if self.now < self.next_look {
+            return;
+        }
+        self.next_look = Timestamp(self.now.0.saturating_add(LOOK_NS));
+        let now = self.now;
+        while let Some(&(deadline, slot, id)) = self.waiting.front()
+            && deadline <= now
+        {
+            self.waiting.pop_front();
+            let flow = self.slots.get_mut(slot).and_then(|place| place.take_if(|f| f.id == id));
+            let Some(mut flow) = flow else { continue };
+            flow.queued = false;
+            self.carry(&mut flow, slot, out, |carrier, work| carrier.expire(Some(now), work));
+            self.put(slot, flow);
+        }
+        self.joiner.expire(now, &mut self.stats, out);
+        for _ in 0..SWEEP.min(self.slots.len()) {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            if let Some(Some(flow)) = self.slots.get(self.hand)
+                && now.nanos_since(flow.last) > self.limits.idle_ns
+            {
+                self.stats.evicted_idle += 1;
+                self.close(self.hand, now, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The table of flows: events in, calls out.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use agent_common::record::{DataFlags, Direction, Family, FlowId, Layer, Protocol, Tuple};
+use ahash::AHashMap;
+
+use super::{
+    Limits, Stats,
+    binder::{Binder, Plaintext},
+    carrier::{Carrier, Work},
+    ends::{EndsKey, ends},
+    join::Joiner,
+    process::Processes,
+    recent::Recent,
+    stream,
+    tls_socket::TlsSocket,
+};
+use crate::{
+    call::{Binding, Call, Ends, Process, Timestamp},
+    event::{Data, End, Unix},
+    http::{self, Exchange},
+};
+
+/// Names a flow. A TLS session belongs to a process, for forked processes share
+/// addresses; a socket is one whoever uses it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Key {
+    pub(super) flow: FlowId,
+    /// Of a TLS session; 0 for a socket.
+    pub(super) tgid: u32,
+    pub(super) layer: u8,
+}
+
+impl Key {
+    pub(super) const fn new(layer: Layer, flow: FlowId, tgid: u32) -> Self {
+        Self { flow, tgid: if layer.0 == Layer::TLS.0 { tgid } else { 0 }, layer: layer.0 }
+    }
+
+    pub(super) const fn socket(flow: FlowId) -> Self {
+        Self::new(Layer::SOCKET, flow, 0)
+    }
+
+    pub(super) const fn is_session(self) -> bool {
+        self.layer == Layer::TLS.0
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A socket whose protocol is not known yet.
+    New,
+    /// HTTP, or a TLS session that may be.
+    Carrier(Carrier),
+    /// A socket that carries TLS.
+    Tls(TlsSocket),
+    /// Nothing that is decoded.
+    Other,
+}
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: Key,
+    pub(super) id: u64,
+    pub(super) last: Timestamp,
+    /// The process that used it last, and its start.
+    pub(super) tgid: u32,
+    pub(super) start_ns: u64,
+    pub(super) tuple: Tuple,
+    pub(super) path: Option<Arc<str>>,
+    pub(super) ends: Ends,
+    /// Under this it is in `by_ends`.
+    pub(super) ends_key: Option<EndsKey>,
+    /// It is in `waiting`.
+    pub(super) queued: bool,
+    pub(super) kind: Kind,
+}
+
+/// Flows with the same two ends: sockets of different network namespaces may have
+/// equal addresses, and then the other end of neither is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alike(pub(super) u32);
+
+/// All flows that are open, bounded. Idle flows, and when it is full the ones not
+/// used lately, are closed and counted.
+#[derive(Debug)]
+pub struct FlowTable {
+    pub(super) limits: Limits,
+    pub(super) http: http::Limits,
+    pub(super) index: AHashMap<Key, usize>,
+    pub(super) slots: Vec<Option<Box<Flow>>>,
+    pub(super) free: Vec<usize>,
+    /// Where the next sweep or sample starts.
+    pub(super) hand: usize,
+    /// Flows that hold records back, by when they give up waiting.
+    pub(super) waiting: VecDeque<(Timestamp, usize, u64)>,
+    pub(super) pending_bytes: usize,
+    pub(super) sessions: AHashMap<u32, Vec<usize>>,
+    pub(super) by_ends: AHashMap<EndsKey, Alike>,
+    pub(super) names: Recent<FlowId, Option<Arc<str>>>,
+    pub(super) libraries: AHashMap<u16, Arc<str>>,
+    pub(super) processes: Processes,
+    pub(super) binder: Binder,
+    pub(super) joiner: Joiner,
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) stats: Stats,
+    pub(super) now: Timestamp,
+    pub(super) next_look: Timestamp,
+    pub(super) last_id: u64,
+}
+
+impl FlowTable {
+    /// An empty table.
+    pub fn new(limits: Limits, http: http::Limits) -> Self {
+        Self {
+            limits,
+            http,
+            index: AHashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
+            waiting: VecDeque::new(),
+            pending_bytes: 0,
+            sessions: AHashMap::new(),
+            by_ends: AHashMap::new(),
+            names: Recent::new(limits.flows),
+            libraries: AHashMap::new(),
+            processes: Processes::new(limits.processes),
+            binder: Binder::default(),
+            joiner: Joiner::new(limits.waiting_calls),
+            exchanges: Vec::new(),
+            stats: Stats::default(),
+            now: Timestamp(0),
+            next_look: Timestamp(0),
+            last_id: 0,
+        }
+    }
+
+    /// Totals since the start.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// For what is counted before events reach the table.
+    pub const fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// No flows.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Bytes moved.
+    pub fn data(&mut self, data: Data, out: &mut Vec<Call>) {
+        self.advance(data.time, out);
+        let key = Key::new(data.layer, data.flow, data.tgid);
+        let slot = match self.index.get(&key) {
+            Some(slot) => *slot,
+            None => self.open(key, &data, out),
+        };
+        let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        flow.last = data.time;
+        flow.tgid = data.tgid;
+        flow.start_ns = data.start_ns;
+        if key.is_session() {
+            self.session_data(&mut flow, slot, data, out);
+        } else {
+            self.socket_data(&mut flow, slot, data, out);
+        }
+        self.put(slot, flow);
+    }
+
+    /// A flow or one direction of it ended.
+    pub fn end(&mut self, end: &End, out: &mut Vec<Call>) {
+        self.advance(end.time, out);
+        let key = Key::new(end.layer, end.flow, end.tgid);
+        let Some(slot) = self.index.get(&key).copied() else { return };
+        if let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) {
+            flow.last = end.time;
+            self.carry(&mut flow, slot, out, |carrier, work| carrier.end(end, work));
+            self.put(slot, flow);
+        }
+        if end.direction == Direction::BOTH {
+            self.close(slot, end.time, out);
+        }
+    }
+
+    /// Names of a unix socket.
+    pub fn unix(&mut self, unix: &Unix) {
+        if let Some(slot) = self.index.get(&Key::socket(unix.flow))
+            && let Some(flow) = self.slots.get_mut(*slot).and_then(Option::as_mut)
+        {
+            flow.path.clone_from(&unix.path);
+            flow.ends = ends(&flow.tuple, flow.path.as_ref());
+        }
+        self.names.insert(unix.flow, unix.path.clone());
+    }
+
+    /// Facts of a process.
+    pub fn process(&mut self, process: Arc<Process>) {
+        self.processes.update(process);
+        self.stats.processes_forgotten = self.processes.forgotten();
+    }
+
+    /// A process ended, and its TLS sessions with it. Sockets may live on in
+    /// others; the kernel tells when they end.
+    pub fn exit(&mut self, time: Timestamp, pid: u32, out: &mut Vec<Call>) {
+        self.advance(time, out);
+        for slot in self.sessions.remove(&pid).unwrap_or_default() {
+            self.close(slot, time, out);
+        }
+    }
+
+    /// The name of an attached TLS library.
+    pub fn library(&mut self, index: u16, name: Arc<str>) {
+        self.libraries.insert(index, name);
+    }
+
+    /// Lets time pass: all events up to `now`, of their clock, have been handed in.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Call>) {
+        self.next_look = Timestamp(0);
+        self.advance(now, out);
+    }
+
+    /// Ends every flow: for the end of a run or of a recording.
+    pub fn finish(&mut self, out: &mut Vec<Call>) {
+        for slot in 0..self.slots.len() {
+            self.close(slot, self.now, out);
+        }
+        self.joiner.finish(&mut self.stats, out);
+    }
+
+    /// Bytes of a socket.
+    fn socket_data(&mut self, flow: &mut Flow, slot: usize, data: Data, out: &mut Vec<Call>) {
+        if data.tuple.family != Family::NONE && data.tuple != flow.tuple {
+            self.locate(flow, data.tuple);
+        }
+        if matches!(flow.kind, Kind::New) {
+            flow.kind = match data.protocol {
+                Protocol::HTTP1 => {
+                    let mut work = work(self.http, &mut self.stats, &mut self.exchanges);
+                    Kind::Carrier(Carrier::http(&mut work))
+                }
+                Protocol::TLS => {
+                    self.stats.flows.tls += 1;
+                    Kind::Tls(TlsSocket::default())
+                }
+                Protocol::HTTP2 => {
+                    self.stats.flows.http2 += 1;
+                    Kind::Other
+                }
+                Protocol::IGNORED => {
+                    self.stats.flows.ignored += 1;
+                    Kind::Other
+                }
+                _ => return,
+            };
+            self.register(flow);
+        }
+        // Headers of TLS records are no stream bytes, whatever the flow was before.
+        let records = data.flags.contains(DataFlags::TLS_RECORDS);
+        match &mut flow.kind {
+            Kind::Tls(_) if records => {
+                let Data { time, flow, tid, direction, payload, .. } = &data;
+                self.binder.records(*time, *flow, *tid, *direction, payload);
+            }
+            Kind::Carrier(_) if !records => {
+                self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
+            }
+            Kind::Tls(socket) => {
+                if socket.hello(&data)
+                    && let Some(server) = &socket.server
+                {
+                    self.binder.hello(data.flow, server.overhead());
+                }
+            }
+            Kind::Carrier(_) | Kind::New | Kind::Other => {}
+        }
+    }
+
+    /// Plaintext of a TLS session.
+    fn session_data(&mut self, flow: &mut Flow, slot: usize, data: Data, out: &mut Vec<Call>) {
+        let Kind::Carrier(carrier) = &mut flow.kind else { return };
+        let Some(facts) = &mut carrier.session else { return };
+        let session = facts.session;
+        facts.library = data.library;
+        if data.flags.contains(DataFlags::CONFLICT) {
+            if !facts.conflict {
+                facts.conflict = true;
+                facts.binding = Binding::None;
+                facts.socket = FlowId::default();
+                self.binder.conflict(session);
+                self.locate(flow, Tuple::default());
+            }
+        } else if data.flags.contains(DataFlags::NESTED) {
+            if facts.binding != Binding::NestedSyscall || facts.socket != data.socket {
+                facts.binding = Binding::NestedSyscall;
+                facts.socket = data.socket;
+                facts.version = None;
+                facts.server_name = None;
+                self.binder.nested(session, data.socket);
+                self.locate(flow, data.tuple);
+            }
+        } else if facts.binding != Binding::NestedSyscall
+            && let Some(end) = facts.call_ends.get_mut(usize::from(data.direction.0 & 1))
+            && data.offset >= *end
+        {
+            let len = u64::from(data.call_len.max(data.len));
+            *end = data.offset.saturating_add(len);
+            let Data { time, tid, direction, .. } = data;
+            self.binder.plaintext(Plaintext { time, session, tid, direction, len });
+        }
+        self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
+        self.register(flow);
+    }
+
+    /// Lets the carrier of a flow work, and sends out what it found.
+    pub(super) fn carry(
+        &mut self,
+        flow: &mut Flow,
+        slot: usize,
+        out: &mut Vec<Call>,
+        act: impl FnOnce(&mut Carrier, &mut Work<'_>),
+    ) {
+        let Kind::Carrier(carrier) = &mut flow.kind else { return };
+        let held = carrier.pending_bytes();
+        act(carrier, &mut work(self.http, &mut self.stats, &mut self.exchanges));
+        if held != 0 || carrier.waits() {
+            self.pending_bytes = self.pending_bytes.saturating_sub(held) + carrier.pending_bytes();
+            if self.pending_bytes > self.limits.pending_bytes {
+                self.pending_bytes -= carrier.pending_bytes();
+                carrier.expire(None, &mut work(self.http, &mut self.stats, &mut self.exchanges));
+            }
+            if carrier.waits() && !flow.queued {
+                flow.queued = true;
+                let deadline = Timestamp(flow.last.0.saturating_add(stream::WAIT_NS));
+                self.waiting.push_back((deadline, slot, flow.id));
+                if self.waiting.len() > self.limits.flows.saturating_mul(2) {
+                    self.forget_closed(flow.id);
+                }
+            }
+        }
+        let done = flow.ends_key.filter(|_| !carrier.decodes());
+        if !self.exchanges.is_empty() {
+            self.emit(flow, out);
+        }
+        if let Some(ends) = done {
+            // It became another protocol: no more calls for the other end to wait for.
+            self.unregister(flow);
+            self.joiner.closed(ends, &mut self.stats, out);
+        }
+    }
+}
+
+const fn work<'a>(
+    limits: http::Limits,
+    stats: &'a mut Stats,
+    out: &'a mut Vec<Exchange>,
+) -> Work<'a> {
+    Work { limits, stats, out }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,52 @@
+//! `apiscope record`: events to a file instead of through the stages.
+
+use anyhow::{Context as _, Result};
+
+use super::{Ending, LAST_EVENTS, runtime, settings, start_command, stop_on_signals};
+use crate::{
+    cli::RecordArgs,
+    event::file::{Header, Writer},
+    probe::launch::CommandOutput,
+    run::capture::Capture,
+};
+
+/// A recording is at most so long, bytes.
+const FILE_MAX: u64 = 16 << 30;
+
+/// Records until the end. Returns the exit code.
+pub fn record(args: &RecordArgs) -> Result<u8> {
+    let runtime = runtime()?;
+    let stop = stop_on_signals(&runtime);
+    let settings = settings(&args.scope, &args.capture);
+    let mut capture = Capture::start(&settings)?;
+    let header = Header {
+        start: capture.now(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        apiscope: env!("CARGO_PKG_VERSION").into(),
+        scope: settings.scope.describe(),
+        clock: capture.clock(),
+    };
+    let file = &args.file;
+    let mut writer = Writer::create(file, &header, FILE_MAX).with_context(|| {
+        format!("make {}; a recording is never written over a file that is there", file.display())
+    })?;
+    let command = start_command(&mut capture, &args.scope, CommandOutput::Inherit)?;
+    let mut ending = Ending::new(stop, args.duration, command);
+    let mut events = Vec::with_capacity(LAST_EVENTS);
+    while !ending.reached()? {
+        capture.round(&mut events)?;
+        for event in events.drain(..) {
+            writer.event(&event).with_context(|| format!("write {}", file.display()))?;
+        }
+    }
+    capture.finish(&mut events);
+    events.push(capture.counters());
+    for event in events.drain(..) {
+        writer.event(&event).with_context(|| format!("write {}", file.display()))?;
+    }
+    writer.flush().with_context(|| format!("write {}", file.display()))?;
+    if writer.dropped() > 0 {
+        tracing::warn!("{} events did not fit into {FILE_MAX} bytes", writer.dropped());
+    }
+    Ok(ending.code())
+}
