@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Record(args) => run::record::record(&args),
         Command::Replay(args) => run::replay::replay(&args).map(|()| 0),
+        Command::Inventory(args) => run::read::inventory(&args).map(|()| 0),
+        Command::Findings(args) => run::read::findings(&args).map(|()| 0),
         Command::Doctor(args) => diagnose(&args),
         _ => Ok(0),
     };

@@ -5,3 +5,4 @@ pub mod json;
 pub mod endpoint;
 pub mod metrics;
 pub mod store;
+pub mod lines;

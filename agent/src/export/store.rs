@@ -111,10 +111,10 @@ impl Store {
         }
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
-        for (done, step) in MIGRATIONS.iter().enumerate().skip(version) {
+        for (step, after) in MIGRATIONS.iter().zip(1_i64..).skip(version) {
             let transaction = self.connection.transaction()?;
             transaction.execute_batch(step)?;
-            transaction.pragma_update(None, "user_version", done + 1)?;
+            transaction.pragma_update(None, "user_version", after)?;
             transaction.commit()?;
         }
         Ok(())

@@ -2,7 +2,9 @@
 
 pub mod capture;
 pub mod child;
+pub mod keeper;
 pub mod printer;
+pub mod read;
 pub mod record;
 pub mod replay;
 pub mod sinks;
@@ -158,8 +160,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let output = choose(args.print.output);
     let settings = settings(&args.scope, &args.capture);
     let mut capture = Capture::start(&settings)?;
-    let mut sinks = Sinks::open(args, output, &runtime, &capture, &settings)?;
-    let mut pipeline = sinks.pipeline()?;
+    let mut sinks = Sinks::open(args, output, &runtime)?;
+    let mut pipeline = sinks.pipeline();
     let command_output = match output {
         OutputArg::Tui => CommandOutput::Discard,
         OutputArg::None => CommandOutput::Inherit,
@@ -178,7 +180,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
         pipeline.tick(Timestamp(capture.now().0.saturating_sub(capture::SETTLE_NS)), &mut observed);
         sinks.calls(&mut observed);
-        sinks.turn(&capture, &mut pipeline);
+        sinks.turn(&mut capture, &mut pipeline);
     }
     capture.finish(&mut events);
     for event in events.drain(..) {
@@ -186,7 +188,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     pipeline.finish(&mut observed);
     sinks.calls(&mut observed);
-    sinks.close(&capture, &mut pipeline)?;
+    sinks.close(&mut capture, &mut pipeline)?;
     Ok(ending.code())
 }
 

@@ -24,7 +24,7 @@ const BATCH: usize = 1024;
 /// Replays a file.
 pub fn replay(args: &ReplayArgs) -> Result<()> {
     let mut sinks = Sinks::for_replay(args)?;
-    let mut pipeline = sinks.pipeline()?;
+    let mut pipeline = sinks.pipeline();
     let mut observed: Vec<Observed> = Vec::new();
     let path = &args.file;
     if is_archive(path)? {

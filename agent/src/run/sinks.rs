@@ -1,17 +1,28 @@
-//! Where observed calls go.
+//! Where observed calls go, and what is told of the run.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
+use tracing::error;
 
 use crate::{
-    cli::{OutputArg, RunArgs},
-    export::json::JsonLines,
+    cli::{OutputArg, ReplayArgs, RunArgs},
+    detect::Severity,
+    event::Event,
+    export::{endpoint::Server, json::JsonLines, lines, metrics::Metrics, store::State},
     pipeline::{self, Observed, Pipeline},
-    probe::Settings,
-    run::{capture::Capture, printer::Printer},
+    run::{capture::Capture, keeper::Keeper, printer::Printer},
 };
+
+/// How often counters, gauges and the state on disk are brought up to date.
+const TURN: Duration = Duration::from_secs(1);
+
+/// How long the end of a run waits for a slow reader of its output.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that a run feeds.
 #[derive(Debug)]
@@ -19,46 +30,68 @@ pub struct Sinks {
     output: OutputArg,
     printer: Printer,
     json: JsonLines,
+    metrics: Arc<Metrics>,
+    server: Option<Server>,
+    keeper: Option<Keeper>,
+    restored: State,
+    next: Instant,
 }
 
 impl Sinks {
     /// Opens what was asked for.
-    pub fn open(
-        args: &RunArgs,
-        output: OutputArg,
-        _runtime: &Runtime,
-        _capture: &Capture,
-        _settings: &Settings,
-    ) -> Result<Self> {
+    pub fn open(args: &RunArgs, output: OutputArg, runtime: &Runtime) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let server = args
+            .listen
+            .map(|address| runtime.block_on(Server::start(address, Arc::clone(&metrics))))
+            .transpose()?;
+        let directory = (!args.print.no_state).then_some(&*args.print.state);
+        let (keeper, restored) = directory.map(Keeper::open).transpose()?.unzip();
         Ok(Self {
             output,
             printer: Printer::stdout(),
             json: JsonLines { body_hash: args.print.body_hash },
+            metrics,
+            server,
+            keeper,
+            restored: restored.unwrap_or_default(),
+            next: Instant::now() + TURN,
         })
     }
 
     /// Opens what a replay was asked for.
-    pub fn for_replay(args: &crate::cli::ReplayArgs) -> Result<Self> {
+    pub fn for_replay(args: &ReplayArgs) -> Result<Self> {
+        let (keeper, restored) = args.state.as_deref().map(Keeper::open).transpose()?.unzip();
         Ok(Self {
             output: super::choose_lines(args.output),
             printer: Printer::stdout(),
             json: JsonLines { body_hash: args.body_hash },
+            metrics: Arc::new(Metrics::new()),
+            server: None,
+            keeper,
+            restored: restored.unwrap_or_default(),
+            next: Instant::now() + TURN,
         })
     }
 
-    /// Ends a replay.
-    pub fn close_replay(self, _pipeline: &mut Pipeline) -> Result<()> {
-        self.printer.finish(Duration::from_secs(3600));
-        Ok(())
-    }
-
     /// A pipeline that goes on from the state on disk.
-    pub fn pipeline(&mut self) -> Result<Pipeline> {
-        Ok(Pipeline::new(&pipeline::Settings::default()))
+    pub fn pipeline(&mut self) -> Pipeline {
+        let mut pipeline = Pipeline::new(&pipeline::Settings::default());
+        let State { services, endpoints, findings, damaged } = std::mem::take(&mut self.restored);
+        if damaged > 0 {
+            tracing::warn!("{damaged} rows of the state are damaged and left out");
+        }
+        pipeline.inventory_mut().restore(services, endpoints);
+        pipeline.detectors_mut().restore(findings);
+        pipeline
     }
 
     /// Everything is observed from here on.
-    pub fn ready(&self) {}
+    pub fn ready(&self) {
+        if let Some(server) = &self.server {
+            server.ready();
+        }
+    }
 
     /// The reader of the output has gone away.
     pub fn closed(&self) -> bool {
@@ -68,20 +101,77 @@ impl Sinks {
     /// Takes calls.
     pub fn calls(&mut self, observed: &mut Vec<Observed>) {
         for call in observed.drain(..) {
+            self.metrics.call(&call);
             match self.output {
                 OutputArg::Json => self.printer.line(|out| self.json.write(&call, out)),
-                _ => {}
+                OutputArg::Lines => self.printer.line(|out| lines::call(&call, out)),
+                OutputArg::Auto | OutputArg::Tui | OutputArg::None => {}
             }
         }
         self.printer.flush();
     }
 
-    /// Called every round.
-    pub fn turn(&mut self, _capture: &Capture, _pipeline: &mut Pipeline) {}
+    /// Called every round: does what is due.
+    pub fn turn(&mut self, capture: &mut Capture, pipeline: &mut Pipeline) {
+        if Instant::now() < self.next {
+            return;
+        }
+        self.next = Instant::now() + TURN;
+        self.measure(capture, pipeline);
+        if let Some(keeper) = &self.keeper
+            && let Err(problem) = keeper.save(pipeline, false)
+        {
+            // Said once: without a keeper nothing tries again.
+            error!("{problem:#}");
+            self.keeper = None;
+        }
+    }
 
-    /// Ends everything in order.
-    pub fn close(self, _capture: &Capture, _pipeline: &mut Pipeline) -> Result<()> {
-        self.printer.finish(Duration::from_secs(5));
-        Ok(())
+    fn measure(&self, capture: &mut Capture, pipeline: &mut Pipeline) {
+        if let Event::Counters(_, counters) = capture.counters() {
+            self.metrics.kernel(&counters);
+        }
+        for (name, runs, nanos) in capture.probes().program_statistics() {
+            self.metrics.program(&name, runs, nanos);
+        }
+        self.metrics.flow(pipeline.stats(), capture.losses());
+        self.metrics.probes(capture.libraries().len());
+        self.metrics.queue("output", self.printer.dropped());
+        let findings = pipeline.detectors().findings();
+        let by_severity = [
+            Severity::Info,
+            Severity::Low,
+            Severity::Medium,
+            Severity::High,
+            Severity::Critical,
+        ]
+        .map(|severity| {
+            (severity, findings.iter().filter(|finding| finding.severity == severity).count())
+        });
+        let inventory = pipeline.inventory();
+        let (services, endpoints) = (inventory.services().count(), inventory.endpoints().count());
+        self.metrics.known(services, endpoints, &by_severity);
+    }
+
+    /// Ends a run in order.
+    pub fn close(self, capture: &mut Capture, pipeline: &mut Pipeline) -> Result<()> {
+        self.measure(capture, pipeline);
+        self.end(pipeline, PATIENCE)
+    }
+
+    /// Ends a replay, for which there is all the time of the world.
+    pub fn close_replay(self, pipeline: &mut Pipeline) -> Result<()> {
+        self.end(pipeline, Duration::from_secs(3600))
+    }
+
+    fn end(self, pipeline: &mut Pipeline, patience: Duration) -> Result<()> {
+        let dropped = self.printer.dropped();
+        self.printer.finish(patience);
+        if dropped > 0 {
+            tracing::warn!("{dropped} lines were dropped: their reader was too slow");
+        }
+        let Some(keeper) = self.keeper else { return Ok(()) };
+        keeper.save(pipeline, true)?;
+        keeper.close()
     }
 }

@@ -1,0 +1,220 @@
+//! Plain text: a line per call, and tables.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use crate::{
+    call::{Call, Timestamp},
+    detect::Finding,
+    inventory::{Endpoint, Service},
+    pipeline::Observed,
+    redact,
+};
+
+/// Longest path that a line shows.
+const PATH_MAX: usize = 120;
+
+/// Appends one line for a call.
+pub fn call(observed: &Observed, out: &mut Vec<u8>) {
+    let call = &observed.call;
+    let key = &observed.observation.endpoint;
+    let mut line = String::new();
+    let status = call.status().map_or_else(|| "---".to_owned(), |status| status.to_string());
+    let duration = call.duration_seconds().map_or_else(|| "-".to_owned(), seconds);
+    let mut path = redact::path(call.request.path()).into_owned();
+    if let Some(query) = call.request.query() {
+        path.push('?');
+        path.push_str(&redact::query(query));
+    }
+    // Writing to a string does not fail.
+    drop(write!(
+        line,
+        "{} {:6} {:7} {status} {duration:>8} {} {}",
+        clock(call.times.request_start),
+        call.role.as_str(),
+        call.request.method,
+        cut(&path, PATH_MAX),
+        key.service,
+    ));
+    peer(call, &mut line);
+    if call.tls.is_some() {
+        line.push_str(" tls");
+    }
+    if !call.complete() {
+        let causes: Vec<_> = call.missing.iter().map(|(cause, _)| cause.as_str()).collect();
+        drop(write!(line, " incomplete({})", causes.join(",")));
+    }
+    out.extend_from_slice(printable(&line).as_bytes());
+    out.push(b'\n');
+}
+
+fn peer(call: &Call, line: &mut String) {
+    let process = call.peer_process.as_ref().or(match call.role {
+        crate::call::Role::Client => call.process.as_ref(),
+        crate::call::Role::Server => None,
+    });
+    let result = match process {
+        Some(process) => write!(line, " from {}[{}]", process.comm, process.pid),
+        None => write!(line, " from {}", call.client()),
+    };
+    drop(result);
+}
+
+/// Services and their endpoints as a table.
+pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
+    let rows = endpoints.iter().map(|endpoint| {
+        let errors: u64 =
+            endpoint.statuses.iter().filter(|&(&status, _)| status >= 400).map(|(_, n)| n).sum();
+        let quantile = |q| endpoint.latency.quantile(q).map_or_else(|| "-".into(), seconds);
+        let auth: Vec<String> = endpoint
+            .auth
+            .keys()
+            .map(|scheme| format!("{scheme:?}").to_lowercase())
+            .collect();
+        [
+            endpoint.key.service.to_string(),
+            endpoint.key.method.to_string(),
+            endpoint.key.route.to_string(),
+            endpoint.calls.to_string(),
+            errors.to_string(),
+            quantile(0.5),
+            quantile(0.95),
+            auth.join(","),
+            clock(endpoint.last_seen).into_owned(),
+        ]
+    });
+    let titles =
+        ["SERVICE", "METHOD", "ROUTE", "CALLS", "ERRORS", "P50", "P95", "AUTH", "LAST SEEN"];
+    let mut text = table(titles, rows, &[3, 4, 5, 6]);
+    drop(writeln!(text, "\n{} endpoints of {} services", endpoints.len(), services.len()));
+    text
+}
+
+/// Findings as blocks of text, most severe first.
+pub fn findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let place = if finding.route.is_empty() {
+            finding.service.clone()
+        } else {
+            format!("{} {} {}", finding.service, finding.method, finding.route)
+        };
+        drop(writeln!(
+            text,
+            "{:8} {}  [{}]\n         {}\n         {}, seen {} times, last {}",
+            finding.severity.as_str().to_uppercase(),
+            printable(&finding.title),
+            finding.rule,
+            printable(&place),
+            finding.owasp,
+            finding.count,
+            clock(finding.last_seen),
+        ));
+        for evidence in &finding.evidence {
+            drop(writeln!(text, "         - {}", printable(evidence)));
+        }
+        drop(writeln!(text, "         fix: {}\n", printable(&finding.remediation)));
+    }
+    drop(writeln!(text, "{} findings", findings.len()));
+    text
+}
+
+/// Aligned columns; those named in `right` to the right.
+fn table<const N: usize>(
+    titles: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    right: &[usize],
+) -> String {
+    let rows: Vec<[String; N]> = rows
+        .map(|row| row.map(|cell| cut(&printable(&cell), PATH_MAX).to_owned()))
+        .collect();
+    let mut widths = titles.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let titles = titles.map(str::to_owned);
+    for row in std::iter::once(&titles).chain(&rows) {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let result = if right.contains(&column) {
+                write!(line, "{cell:>width$}  ")
+            } else {
+                write!(line, "{cell:width$}  ")
+            };
+            drop(result);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Text without control and direction characters, which could redraw a terminal or
+/// forge a line.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let bad = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if !text.chars().any(bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if bad(character) {
+            clean.extend(character.escape_unicode());
+        } else {
+            clean.push(character);
+        }
+    }
+    Cow::Owned(clean)
+}
+
+/// Time of day, UTC, with milliseconds.
+fn clock(time: Timestamp) -> Cow<'static, str> {
+    let text = super::json::rfc3339(time);
+    Cow::Owned(text.get(..23).unwrap_or(&text).replace('T', " "))
+}
+
+/// A duration with a unit that fits it.
+fn seconds(seconds: f64) -> String {
+    if seconds < 0.001 {
+        format!("{:.0}us", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.1}ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2}s")
+    }
+}
+
+/// The longest prefix of whole characters within `max` bytes.
+fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_hostile_text_is_escaped() {
+        let rows = [["a".to_owned(), "10".to_owned()], ["\u{1b}[2Jlong".to_owned(), "7".to_owned()]];
+        let text = table(["NAME", "N"], rows.into_iter(), &[1]);
+        assert_eq!(text, "NAME              N\na                10\n\\u{1b}[2Jlong    7\n");
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(seconds(0.000_25), "250us");
+        assert_eq!(seconds(0.012), "12.0ms");
+        assert_eq!(seconds(3.0), "3.00s");
+    }
+
+    #[test]
+    fn bidirectional_characters_are_escaped() {
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert!(matches!(printable("plain"), Cow::Borrowed(_)));
+    }
+}
