@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => run::replay::replay(&args).map(|()| 0),
         Command::Inventory(args) => run::read::inventory(&args).map(|()| 0),
         Command::Findings(args) => run::read::findings(&args).map(|()| 0),
+        Command::Openapi(args) => run::read::openapi(&args).map(|()| 0),
         Command::Doctor(args) => diagnose(&args),
-        _ => Ok(0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

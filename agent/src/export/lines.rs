@@ -65,11 +65,8 @@ pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
         let errors: u64 =
             endpoint.statuses.iter().filter(|&(&status, _)| status >= 400).map(|(_, n)| n).sum();
         let quantile = |q| endpoint.latency.quantile(q).map_or_else(|| "-".into(), seconds);
-        let auth: Vec<String> = endpoint
-            .auth
-            .keys()
-            .map(|scheme| format!("{scheme:?}").to_lowercase())
-            .collect();
+        let auth: Vec<String> =
+            endpoint.auth.keys().map(|scheme| format!("{scheme:?}").to_lowercase()).collect();
         [
             endpoint.key.service.to_string(),
             endpoint.key.method.to_string(),
@@ -124,9 +121,8 @@ fn table<const N: usize>(
     rows: impl Iterator<Item = [String; N]>,
     right: &[usize],
 ) -> String {
-    let rows: Vec<[String; N]> = rows
-        .map(|row| row.map(|cell| cut(&printable(&cell), PATH_MAX).to_owned()))
-        .collect();
+    let rows: Vec<[String; N]> =
+        rows.map(|row| row.map(|cell| cut(&printable(&cell), PATH_MAX).to_owned())).collect();
     let mut widths = titles.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -200,7 +196,8 @@ mod tests {
 
     #[test]
     fn columns_align_and_hostile_text_is_escaped() {
-        let rows = [["a".to_owned(), "10".to_owned()], ["\u{1b}[2Jlong".to_owned(), "7".to_owned()]];
+        let rows =
+            [["a".to_owned(), "10".to_owned()], ["\u{1b}[2Jlong".to_owned(), "7".to_owned()]];
         let text = table(["NAME", "N"], rows.into_iter(), &[1]);
         assert_eq!(text, "NAME              N\na                10\n\\u{1b}[2Jlong    7\n");
     }

@@ -1,8 +1,10 @@
 //! What leaves the agent: lines, JSON, metrics, documents, the state on disk.
 
-pub mod json;
-
 pub mod endpoint;
-pub mod metrics;
-pub mod store;
+pub mod format;
+pub mod json;
 pub mod lines;
+pub mod metrics;
+pub mod openapi;
+pub mod store;
+pub mod tui;

@@ -21,7 +21,11 @@ impl FlowTable {
             if alone(ends) != Some(true) || alone(ends.mirror()) == Some(false) {
                 return None;
             }
-            Some(View { ends, offset: None, mirrored: alone(ends.mirror()).is_some() })
+            // The other end may not have been heard of yet: what a client writes has the
+            // time of its return, and a server on this host may have answered by then.
+            let expected = std::mem::take(&mut flow.first) && same_host(&flow.ends);
+            let mirrored = expected || alone(ends.mirror()).is_some();
+            Some(View { ends, offset: None, mirrored })
         });
         let process = self.processes.get(flow.tgid, flow.start_ns);
         for exchange in self.exchanges.drain(..) {
@@ -132,5 +136,14 @@ impl FlowTable {
                 self.by_ends.remove(&key);
             }
         }
+    }
+}
+
+/// Both ends have the same address: the other end is on this host too.
+fn same_host(ends: &crate::call::Ends) -> bool {
+    match ends {
+        crate::call::Ends::Tcp { local, remote } => local.ip() == remote.ip(),
+        crate::call::Ends::Unix { .. } => true,
+        crate::call::Ends::Unknown => false,
     }
 }

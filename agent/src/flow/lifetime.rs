@@ -68,6 +68,7 @@ impl FlowTable {
             ends: Ends::Unknown,
             ends_key: None,
             queued: false,
+            first: true,
             kind,
         };
         self.index.insert(key, slot);

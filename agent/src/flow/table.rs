@@ -73,6 +73,8 @@ pub(super) struct Flow {
     pub(super) ends_key: Option<EndsKey>,
     /// It is in `waiting`.
     pub(super) queued: bool,
+    /// No call of it was told yet.
+    pub(super) first: bool,
     pub(super) kind: Kind,
 }
 

@@ -2,6 +2,7 @@
 
 use agent_common::record::Direction;
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
@@ -252,4 +253,69 @@ fn a_session_that_moves_to_a_socket_never_seen_has_no_ends() {
     };
     assert!(matches!(ends_when_bound_to(&mut table, seen.flow), Ends::Tcp { .. }));
     assert_eq!(ends_when_bound_to(&mut table, unseen), Ends::Unknown);
+}
+
+/// Any event: few flows, so that they meet each other; few offsets, some of them
+/// at the end of the number line.
+fn any_event() -> impl Strategy<Value = (Data, u8)> {
+    let payload = prop::sample::select(vec![
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"\x17\x03\x03\x00\x2c\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        b"G",
+        b"",
+    ]);
+    let offset = prop_oneof![0u64..60, Just(u64::MAX - 3), Just(u64::MAX)];
+    let names = (1u64..5, 0u8..2, 0u8..2, 0u8..5, 7u32..9);
+    let rest = (offset, 0u32..40, any::<u16>(), 0u64..400_000_000, 0u8..10, any::<bool>());
+    (names, rest, payload).prop_map(|(names, rest, payload)| {
+        let (id, direction, layer, protocol, tgid) = names;
+        let (offset, more, flags, time, act, known) = rest;
+        let len = u32::try_from(payload.len()).unwrap();
+        let data = Data {
+            time: Timestamp(time),
+            tgid,
+            tid: tgid,
+            direction: Direction(direction),
+            layer: Layer(layer),
+            protocol: Protocol(protocol),
+            flags: DataFlags(flags),
+            offset,
+            len: len + more,
+            call_len: len,
+            socket: FlowId { id: id ^ 1, generation: 1 },
+            tuple: if known {
+                sample::tuple(u16::try_from(id).unwrap(), 5)
+            } else {
+                Tuple::default()
+            },
+            payload: Bytes::from_static(payload),
+            ..socket(id, Protocol::HTTP1)
+        };
+        (data, act)
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_events_breaks_the_table(events in prop::collection::vec(any_event(), 0..120)) {
+        let mut table = table(Limits { flows: 6, pending_bytes: 200, ..Limits::default() });
+        let mut out = Vec::new();
+        for (data, act) in events {
+            match act {
+                0 => table.end(&End { direction: data.direction, ..end_of(&data, [data.offset; 2]) }, &mut out),
+                1 => table.end(&end_of(&data, [70; 2]), &mut out),
+                2 => table.exit(data.time, data.tgid, &mut out),
+                _ => table.data(data, &mut out),
+            }
+            check(&table);
+            prop_assert!(table.len() <= 6);
+        }
+        table.finish(&mut out);
+        check(&table);
+        prop_assert!(table.is_empty() && table.by_ends.is_empty() && table.sessions.is_empty());
+        prop_assert_eq!((table.pending_bytes, table.joiner.waiting()), (0, 0));
+        let joined = table.stats().joined;
+        prop_assert_eq!(out.len() as u64, table.stats().calls - joined, "no call is lost or doubled");
+    }
 }

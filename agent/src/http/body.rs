@@ -26,10 +26,11 @@ impl Framing {
         match Fields::read(headers, notes) {
             Fields { coding: Some(true), .. } => Self::Chunked(Chunked::default()),
             // A request whose last transfer coding is another one has no end.
-            Fields { coding: Some(false), .. } => Self::Unknown,
+            Fields { coding: Some(false), .. } | Fields { length: Some(Err(())), .. } => {
+                Self::Unknown
+            }
             Fields { length: Some(Ok(0)) | None, .. } => Self::None,
             Fields { length: Some(Ok(length)), .. } => Self::Length(length),
-            Fields { length: Some(Err(())), .. } => Self::Unknown,
         }
     }
 
@@ -123,7 +124,7 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Takes the next bytes of the body; keeps at most `limit` in all.
-    pub(super) fn take(&mut self, piece: Bytes, limit: usize) {
+    pub(super) fn take(&mut self, piece: &Bytes, limit: usize) {
         let len = piece.len() as u64;
         self.size = self.size.saturating_add(len);
         if self.holed {
@@ -207,7 +208,7 @@ mod tests {
     fn one_piece_is_kept_without_a_copy() {
         let piece = Bytes::from(vec![b'x'; 100]);
         let mut captured = Captured::default();
-        captured.take(piece.clone(), 1000);
+        captured.take(&piece, 1000);
         let body = captured.finish(true, &Headers::default(), &Limits::default());
         assert_eq!(body.bytes.as_ptr(), piece.as_ptr());
         assert_eq!(body.state, BodyState::Complete);
@@ -216,9 +217,9 @@ mod tests {
     #[test]
     fn only_the_prefix_before_a_hole_is_kept() {
         let mut captured = Captured::default();
-        captured.take(Bytes::from_static(b"ab"), 10);
+        captured.take(&Bytes::from_static(b"ab"), 10);
         captured.skip(5);
-        captured.take(Bytes::from_static(b"cd"), 10);
+        captured.take(&Bytes::from_static(b"cd"), 10);
         let body = captured.finish(true, &Headers::default(), &Limits::default());
         assert_eq!((&body.bytes[..], body.size, body.state), (&b"ab"[..], 9, BodyState::Truncated));
     }
@@ -226,8 +227,8 @@ mod tests {
     #[test]
     fn bytes_over_the_limit_are_counted_not_kept() {
         let mut captured = Captured::default();
-        captured.take(Bytes::from_static(b"abc"), 4);
-        captured.take(Bytes::from_static(b"def"), 4);
+        captured.take(&Bytes::from_static(b"abc"), 4);
+        captured.take(&Bytes::from_static(b"def"), 4);
         assert_eq!(captured.over, 2);
         let body = captured.finish(true, &Headers::default(), &Limits::default());
         assert_eq!((&body.bytes[..], body.size, body.state), (&b"abcd"[..], 6, BodyState::Capped));

@@ -211,7 +211,7 @@ mod tests {
     const BODY: &[u8] = b"4;name=\"v;w\"\r\nWiki\r\n005 \r\npedia\nA\n0123456789\r\n0\r\nTrailer: x\r\nB: y\r\n\r\n";
 
     /// Decodes pieces; what is left over, or nothing when it is not chunked.
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<(Vec<u8>, bool)> {
+    fn decode<'a, P: IntoIterator<Item = &'a [u8]>>(pieces: P) -> Option<(Vec<u8>, bool)> {
         let mut chunked = Chunked::default();
         let mut data = Vec::new();
         let mut ended = false;
@@ -266,8 +266,9 @@ mod tests {
     #[test]
     fn lines_without_end_are_given_up() {
         let zeros = vec![b'0'; 40_000];
-        let extension = [b"5;".as_slice(), &[b'x'; 40_000]].concat();
-        let trailer = [b"0\r\n".as_slice(), &[b'x'; 40_000]].concat();
+        let text = vec![b'x'; 40_000];
+        let extension = [b"5;".as_slice(), &text].concat();
+        let trailer = [b"0\r\n".as_slice(), &text].concat();
         for bad in [zeros, extension, trailer] {
             assert_eq!(decode([&bad[..]]), None);
             assert_eq!(decode(bad.chunks(7)), None);

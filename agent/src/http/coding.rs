@@ -246,8 +246,9 @@ fn brotli(input: &[u8], output: &mut Output) -> End {
         }
         match result {
             BrotliResult::ResultSuccess => return End::Stream,
+            // The decoder holds output back when a step is full.
+            BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput if made == STEP => {}
             BrotliResult::NeedsMoreInput => return End::Input,
-            BrotliResult::NeedsMoreOutput if made > 0 => {}
             BrotliResult::NeedsMoreOutput | BrotliResult::ResultFailure => return End::Corrupt,
         }
     }

@@ -19,9 +19,6 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// Bytes by which the kind of a message shows, however it goes on.
 const START: usize = 64;
 
-/// A hole of fewer bytes may be the empty lines that old clients send after a body.
-const HEAD_MIN: u64 = 14;
-
 /// Bounds on what one connection may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -140,11 +137,16 @@ impl Connection {
     }
 
     /// One direction has ended: no more bytes will come in it.
-    pub fn end(&mut self, direction: Direction, time: Timestamp, out: &mut Vec<Exchange>) {
+    pub fn end(&mut self, direction: Direction, _time: Timestamp, out: &mut Vec<Exchange>) {
         if direction == Direction::BOTH {
-            self.end(Direction::INGRESS, time, out);
-            self.end(Direction::EGRESS, time, out);
+            self.end_one(Direction::INGRESS, out);
+            self.end_one(Direction::EGRESS, out);
+        } else {
+            self.end_one(direction, out);
         }
+    }
+
+    fn end_one(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
         if !one_way(direction) || self.finished || self.side(direction).state == State::Ended {
             return;
         }
@@ -206,7 +208,7 @@ impl Connection {
     }
 
     /// What a direction carries, once known.
-    fn kind(&self, direction: Direction) -> Option<Kind> {
+    pub(super) fn kind(&self, direction: Direction) -> Option<Kind> {
         let requests = self.requests?;
         Some(if requests == direction { Kind::Request } else { Kind::Response })
     }
@@ -332,13 +334,12 @@ impl Connection {
         if end.is_some() {
             let whole = side.partial.split().freeze();
             let parsed = side.kind.map(|kind| head::parse(kind, &whole));
-            match parsed {
-                Some(Parsed::Whole(head, _)) => self.begin(direction, time, head, out),
-                _ => {
-                    side.forget();
-                    self.losses.heads += 1;
-                    self.skip(direction, whole.len(), out);
-                }
+            if let Some(Parsed::Whole(head, _)) = parsed {
+                self.begin(direction, time, head, out);
+            } else {
+                side.forget();
+                self.losses.heads += 1;
+                self.skip(direction, whole.len(), out);
             }
         }
         piece.len()
@@ -380,142 +381,12 @@ impl Connection {
             }
         };
         if data {
-            side.captured.take(bytes.slice(at..at + used), limit);
+            side.captured.take(&bytes.slice(at..at + used), limit);
         }
         if over {
             self.over(direction, out);
         }
         used
-    }
-
-    /// A hole that begins in a body; how many bytes of it are in the message.
-    fn missing_body(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        len: u64,
-        cause: Cause,
-        out: &mut Vec<Exchange>,
-    ) -> u64 {
-        self.touch(direction, time);
-        let side = self.side(direction);
-        let mut over = false;
-        let mut lost = false;
-        let within = match &mut side.framing {
-            Framing::Length(left) => {
-                let within = len.min(*left);
-                *left -= within;
-                over = *left == 0;
-                side.captured.skip(within);
-                within
-            }
-            Framing::Chunked(chunked) => {
-                let known = len.min(chunked.data_left());
-                side.captured.skip(known);
-                lost = !chunked.skip(len);
-                len
-            }
-            Framing::Close | Framing::None | Framing::Unknown => {
-                side.captured.skip(len);
-                len
-            }
-        };
-        if lost {
-            side.state = State::Seek;
-        }
-        if let Some(missing) = self.missing_of(direction) {
-            missing.add(cause, within);
-        }
-        if lost {
-            self.gap(direction, len, false, out);
-        }
-        if over {
-            self.over(direction, out);
-        }
-        within
-    }
-
-    /// A hole where a head is, or may be.
-    fn missing_head(
-        &mut self,
-        direction: Direction,
-        len: u64,
-        cause: Cause,
-        out: &mut Vec<Exchange>,
-    ) {
-        let side = self.side(direction);
-        match &mut side.state {
-            State::Tunnel(skipped) => *skipped = skipped.saturating_add(len),
-            State::Ended => {}
-            State::Head | State::Seek | State::Body => {
-                let proven = side.state == State::Head;
-                side.state = State::Seek;
-                side.pristine = false;
-                let begun = self.lose_partial(direction);
-                match self.missing_of(direction) {
-                    Some(missing) => missing.add(cause, len),
-                    None => self.losses.missing.add(cause, len),
-                }
-                let certain = proven && (begun > 0 || len >= HEAD_MIN);
-                self.losses.heads += u64::from(certain && begun == 0);
-                self.gap(direction, len.saturating_add(begun), certain, out);
-            }
-        }
-    }
-
-    /// Forgets a head that did not come whole; how long it was.
-    fn lose_partial(&mut self, direction: Direction) -> u64 {
-        let len = self.side(direction).forget() as u64;
-        self.losses.heads += u64::from(len > 0);
-        self.losses.skipped += len;
-        len
-    }
-
-    /// A head is over the limit.
-    fn too_long(&mut self, direction: Direction, len: u64, out: &mut Vec<Exchange>) {
-        self.side(direction).state = State::Seek;
-        self.losses.heads += 1;
-        self.losses.missing.add(Cause::Agent, len);
-        self.gap(direction, len, true, out);
-    }
-
-    /// Passes over bytes in which no message could be told.
-    fn skip(&mut self, direction: Direction, len: usize, out: &mut Vec<Exchange>) {
-        self.side(direction).state = State::Seek;
-        self.losses.skipped += len as u64;
-        self.gap(direction, len as u64, false, out);
-    }
-
-    /// Draws the consequences of bytes that were not read; a head was among them
-    /// when `certain`.
-    pub(super) fn gap(
-        &mut self,
-        direction: Direction,
-        len: u64,
-        certain: bool,
-        out: &mut Vec<Exchange>,
-    ) {
-        match self.kind(direction) {
-            Some(Kind::Request) => {
-                if certain {
-                    self.close_lost_response(out);
-                }
-                self.pairing.requests_missed(len, certain);
-            }
-            Some(Kind::Response) => {
-                self.pairing.responses_missed();
-                self.emit(out);
-                // Whether the tunnel came about will not be known.
-                let requests = self.side_of(Kind::Request);
-                if let State::Tunnel(_) = requests.state {
-                    requests.state = State::Seek;
-                }
-            }
-            None => {
-                let side = self.side(direction);
-                side.unread = side.unread.saturating_add(len);
-            }
-        }
     }
 }
 

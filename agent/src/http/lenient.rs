@@ -16,10 +16,8 @@ pub(super) fn rewrite(kind: Kind, bytes: &[u8]) -> Option<(Vec<u8>, Notes)> {
     if head::bare_lf(bytes) {
         notes.insert(Notes::BARE_LF);
     }
-    let mut lines = bytes.split(|&byte| byte == b'\n').map(|line| match line {
-        [line @ .., b'\r'] => line,
-        line => line,
-    });
+    let mut lines =
+        bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first = lines.next()?;
     let mut copy = Vec::with_capacity(bytes.len());
     match kind {

@@ -5,6 +5,7 @@ mod chunked;
 mod coding;
 pub mod connection;
 mod exchange;
+mod gaps;
 mod head;
 pub mod headers;
 mod lenient;

@@ -1,39 +1,32 @@
-//! What is kept of a service and of an endpoint.
+//! What is kept of an endpoint.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{auth::AuthScheme, schema::Schema};
-use crate::call::{Role, Timestamp};
+use super::{
+    Dropped,
+    auth::{self, AuthScheme},
+    schema::Schema,
+    template::{Parameter, segment},
+};
+use crate::{
+    call::{Call, Timestamp},
+    http::{Body, BodyState, Headers},
+};
 
-/// A program that serves or is called: by executable and listening port when it
-/// was observed, by its address when only its clients were.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Service {
-    /// Unique display name, e.g. `nginx:8080`, `python3.11:unix:/run/app.sock`,
-    /// or for a service seen from its clients only `api.example.com:443`.
-    pub name: Arc<str>,
-    /// How it was seen: `server` when the process itself was observed.
-    pub seen_from: Role,
-    /// Executable of the server process, or empty when it was not observed.
-    pub executable: String,
-    /// Listening port, when internet sockets were used.
-    pub port: Option<u16>,
-    /// Names that clients called it by (`Host`, TLS server name), at most 16.
-    pub hosts: BTreeSet<String>,
-    /// Some of its calls came over TLS.
-    pub tls: bool,
-    /// First call.
-    pub first_seen: Timestamp,
-    /// Latest call.
-    pub last_seen: Timestamp,
-    /// Calls in all.
-    pub calls: u64,
-}
+/// Names of query parameters that are kept.
+const QUERY_MAX: usize = 64;
+/// Longest of them.
+const QUERY_NAME_MAX: usize = 64;
+/// Media types of request bodies that are kept.
+const REQUEST_SCHEMAS_MAX: usize = 4;
+/// Pairs of status and media type of responses that are kept.
+const RESPONSE_SCHEMAS_MAX: usize = 16;
+/// Longest media type.
+const MEDIA_TYPE_MAX: usize = 100;
+/// Status codes that are kept; a server that makes up more is counted under 0.
+const STATUSES_MAX: usize = 64;
 
 /// Names an endpoint.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -71,12 +64,237 @@ pub struct Endpoint {
     pub response_bytes: u64,
     /// Calls by authentication scheme that the request carried.
     pub auth: BTreeMap<AuthScheme, u64>,
+    /// What carried the credential, by scheme: where, and the name of the field.
+    pub credentials: BTreeMap<AuthScheme, Credential>,
+    /// Parameters of the route, in order.
+    pub path_parameters: Vec<Parameter>,
     /// Names of query parameters with the calls that had them, at most 64.
     pub query_parameters: BTreeMap<String, u64>,
     /// Request bodies by media type, at most 4.
     pub request_schemas: BTreeMap<String, Schema>,
-    /// Response bodies by status code and media type, at most 16.
-    pub response_schemas: BTreeMap<(u16, String), Schema>,
+    /// Response bodies by status code and media type, at most 16 pairs.
+    pub response_schemas: BTreeMap<u16, BTreeMap<String, Schema>>,
+}
+
+/// What carried a credential.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Credential {
+    /// Where in the request.
+    pub place: auth::Place,
+    /// Name of the header field, query parameter or cookie, as first sent.
+    pub name: String,
+}
+
+impl Endpoint {
+    /// An endpoint without calls.
+    pub(super) fn new(key: EndpointKey, path_parameters: Vec<Parameter>, at: Timestamp) -> Self {
+        Self {
+            key,
+            first_seen: at,
+            last_seen: at,
+            calls: 0,
+            incomplete: 0,
+            unanswered: 0,
+            statuses: BTreeMap::new(),
+            latency: Latency::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            auth: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            path_parameters,
+            query_parameters: BTreeMap::new(),
+            request_schemas: BTreeMap::new(),
+            response_schemas: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a call; learns its parameters and bodies when `learn` is set.
+    pub(super) fn record(&mut self, call: &Call, learn: bool, dropped: &mut Dropped) {
+        self.calls += 1;
+        self.first_seen = self.first_seen.min(call.times.request_start);
+        self.last_seen = self.last_seen.max(call.times.request_start);
+        self.incomplete += u64::from(!call.missing.is_empty());
+        self.request_bytes = self.request_bytes.saturating_add(call.request.body.size);
+        if let Some(seconds) = call.duration_seconds() {
+            self.latency.add(seconds);
+        }
+        let credential = auth::detect(&call.request);
+        *self.auth.entry(credential.scheme).or_default() += 1;
+        if credential.scheme != AuthScheme::None
+            && !self.credentials.contains_key(&credential.scheme)
+        {
+            let carrier = Credential { place: credential.place, name: credential.name.to_owned() };
+            self.credentials.insert(credential.scheme, carrier);
+        }
+        match &call.response {
+            None => self.unanswered += 1,
+            Some(response) => {
+                self.response_bytes = self.response_bytes.saturating_add(response.body.size);
+                let full = self.statuses.len() >= STATUSES_MAX;
+                let status = if full && !self.statuses.contains_key(&response.status) {
+                    0
+                } else {
+                    response.status
+                };
+                *self.statuses.entry(status).or_default() += 1;
+            }
+        }
+        if learn {
+            self.learn(call, dropped);
+        }
+    }
+
+    fn learn(&mut self, call: &Call, dropped: &mut Dropped) {
+        for name in call.request.query().into_iter().flat_map(query_names) {
+            if let Some(calls) = self.query_parameters.get_mut(&*name) {
+                *calls += 1;
+            } else if self.query_parameters.len() < QUERY_MAX {
+                self.query_parameters.insert(name.into_owned(), 1);
+            } else {
+                dropped.query_parameters += 1;
+            }
+        }
+        if let Some(media_type) = media_type(&call.request.headers, &call.request.body) {
+            let room = self.request_schemas.len() < REQUEST_SCHEMAS_MAX;
+            match schema_of(&mut self.request_schemas, &media_type, room) {
+                Some(schema) => observe(schema, &media_type, &call.request.body),
+                None => dropped.schemas += 1,
+            }
+        }
+        if let Some(response) = &call.response
+            && let Some(media_type) = media_type(&response.headers, &response.body)
+        {
+            let count: usize = self.response_schemas.values().map(BTreeMap::len).sum();
+            let room = count < RESPONSE_SCHEMAS_MAX;
+            if !room && !self.response_schemas.contains_key(&response.status) {
+                dropped.schemas += 1;
+                return;
+            }
+            let schemas = self.response_schemas.entry(response.status).or_default();
+            match schema_of(schemas, &media_type, room) {
+                Some(schema) => observe(schema, &media_type, &response.body),
+                None => dropped.schemas += 1,
+            }
+        }
+    }
+
+    /// Adds all that `other` knows; its name is forgotten.
+    pub(super) fn merge(&mut self, other: Self, dropped: &mut Dropped) {
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+        self.calls += other.calls;
+        self.incomplete += other.incomplete;
+        self.unanswered += other.unanswered;
+        self.latency.merge(&other.latency);
+        self.request_bytes = self.request_bytes.saturating_add(other.request_bytes);
+        self.response_bytes = self.response_bytes.saturating_add(other.response_bytes);
+        for (status, calls) in other.statuses {
+            let full = self.statuses.len() >= STATUSES_MAX;
+            let status = if full && !self.statuses.contains_key(&status) { 0 } else { status };
+            *self.statuses.entry(status).or_default() += calls;
+        }
+        for (scheme, calls) in other.auth {
+            *self.auth.entry(scheme).or_default() += calls;
+        }
+        for (scheme, credential) in other.credentials {
+            self.credentials.entry(scheme).or_insert(credential);
+        }
+        for (name, calls) in other.query_parameters {
+            if self.query_parameters.len() < QUERY_MAX || self.query_parameters.contains_key(&name)
+            {
+                *self.query_parameters.entry(name).or_default() += calls;
+            } else {
+                dropped.query_parameters += calls;
+            }
+        }
+        for (media_type, schema) in other.request_schemas {
+            let room = self.request_schemas.len() < REQUEST_SCHEMAS_MAX;
+            match schema_of(&mut self.request_schemas, &media_type, room) {
+                Some(own) => own.merge(schema),
+                None => dropped.schemas += schema.bodies,
+            }
+        }
+        for (status, schemas) in other.response_schemas {
+            for (media_type, schema) in schemas {
+                let count: usize = self.response_schemas.values().map(BTreeMap::len).sum();
+                let room = count < RESPONSE_SCHEMAS_MAX;
+                let own = if room {
+                    Some(self.response_schemas.entry(status).or_default())
+                } else {
+                    self.response_schemas.get_mut(&status)
+                };
+                match own.and_then(|own| schema_of(own, &media_type, room)) {
+                    Some(own) => own.merge(schema),
+                    None => dropped.schemas += schema.bodies,
+                }
+            }
+        }
+    }
+}
+
+fn schema_of<'a>(
+    schemas: &'a mut BTreeMap<String, Schema>,
+    media_type: &str,
+    room: bool,
+) -> Option<&'a mut Schema> {
+    // A known media type costs no copy of it.
+    if !schemas.contains_key(media_type) {
+        return room.then(|| schemas.entry(media_type.to_owned()).or_default());
+    }
+    schemas.get_mut(media_type)
+}
+
+fn observe(schema: &mut Schema, media_type: &str, body: &Body) {
+    let json = media_type == "application/json"
+        || media_type.ends_with("+json")
+        || media_type == "text/json";
+    let partial = body.state != BodyState::Complete;
+    if json && !partial {
+        schema.observe_json(&body.bytes);
+    } else {
+        schema.count(partial);
+    }
+}
+
+/// Media type of a body, lower case and without parameters; `None` without a body
+/// and when there is no type that could be one.
+fn media_type<'a>(headers: &'a Headers, body: &Body) -> Option<Cow<'a, str>> {
+    if body.size == 0 && body.bytes.is_empty() {
+        return None;
+    }
+    let value = headers.get_str("content-type")?;
+    let value = value.split(';').next().unwrap_or(value).trim();
+    let (kind, subtype) = value.split_once('/')?;
+    let token = |text: &str| {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        !text.is_empty() && text.bytes().all(valid)
+    };
+    if value.len() > MEDIA_TYPE_MAX || !token(kind) || !token(subtype) {
+        return None;
+    }
+    Some(if value.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(value.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(value)
+    })
+}
+
+/// Names of query parameters, decoded. Left out is what may be a value: names too
+/// long or of a value's shape, and words without `=`.
+fn query_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    query.split('&').filter_map(|pair| {
+        let (name, _) = pair.split_once('=')?;
+        let name = if name.contains(['%', '+']) {
+            percent_encoding::percent_decode_str(name).decode_utf8().ok()?
+        } else {
+            Cow::Borrowed(name)
+        };
+        let fits = !name.is_empty()
+            && name.len() <= QUERY_NAME_MAX
+            && !name.contains(char::is_control)
+            && segment::detect(&name).is_none();
+        fits.then_some(name)
+    })
 }
 
 /// Mergeable quantile sketch of durations, relative error 1 %.
@@ -116,5 +334,75 @@ impl Latency {
     pub fn merge(&mut self, other: &Self) {
         // Both sketches have the same configuration, so merging cannot fail.
         drop(self.sketch.merge(&other.sketch));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::testing::{call, json};
+
+    fn endpoint() -> Endpoint {
+        let text: Arc<str> = "x".into();
+        let key =
+            EndpointKey { service: Arc::clone(&text), route: Arc::clone(&text), method: text };
+        Endpoint::new(key, Vec::new(), Timestamp(u64::MAX))
+    }
+
+    #[test]
+    fn counts_of_merged_endpoints_are_sums() {
+        let calls = [
+            call("GET", "/?a=1&b=2", 200),
+            json(call("POST", "/?a=3", 201), r#"{"a":1}"#, r#"{"b":2}"#),
+            json(call("POST", "/", 500), "1", "2"),
+        ];
+        let mut all = endpoint();
+        let (mut one, mut two) = (endpoint(), endpoint());
+        let mut dropped = Dropped::default();
+        for (at, call) in calls.iter().enumerate() {
+            all.record(call, true, &mut dropped);
+            if at == 1 { &mut one } else { &mut two }.record(call, true, &mut dropped);
+        }
+        one.merge(two, &mut dropped);
+        // The sum of durations may differ in its last bit.
+        let text = |endpoint: &Endpoint| {
+            let mut value = serde_json::to_value(endpoint).unwrap();
+            value.as_object_mut().unwrap().remove("latency");
+            value.to_string()
+        };
+        assert_eq!(text(&one), text(&all));
+        assert_eq!(one.latency.count(), 3);
+        assert_eq!(dropped, Dropped::default());
+    }
+
+    #[test]
+    fn query_names_that_may_be_values_are_left_out() {
+        let query = "a=1&secret&%62+=2&550e8400-e29b-41d4-a716-446655440000=1&=3&page%5Bsize%5D=9";
+        let names: Vec<_> = query_names(query).collect();
+        assert_eq!(names, ["a", "b+", "page[size]"]);
+    }
+
+    #[test]
+    fn tables_have_bounds_and_count_what_they_leave_out() {
+        let mut endpoint = endpoint();
+        let mut dropped = Dropped::default();
+        for number in 0..100 {
+            let query: String = (0..10).map(|n| format!("q{number}x{n}=1&")).collect();
+            let mut call = call("POST", &format!("/?{query}"), 200 + number);
+            let media_type = format!("text/x{number}");
+            call.request.headers = Headers::from_pairs([("Content-Type", &*media_type)]);
+            call.request.body.size = 1;
+            if let Some(response) = &mut call.response {
+                response.headers = call.request.headers.clone();
+                response.body.size = 1;
+            }
+            endpoint.record(&call, true, &mut dropped);
+        }
+        assert_eq!(endpoint.query_parameters.len(), 64);
+        assert_eq!(endpoint.request_schemas.len(), 4);
+        assert_eq!(endpoint.response_schemas.len(), 16);
+        assert_eq!(endpoint.statuses.len(), 65);
+        assert_eq!(endpoint.statuses.values().sum::<u64>(), 100);
+        assert_eq!((dropped.schemas, dropped.query_parameters), (96 + 84, 936));
     }
 }

@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::{
-    cli::{FormatArg, ReadArgs},
+    cli::{DocumentArg, FormatArg, OpenapiArgs, ReadArgs},
     export::{
-        lines,
+        lines, openapi,
         store::{State, Store},
     },
 };
@@ -62,4 +62,28 @@ pub(super) fn print(text: &[u8]) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("write to standard output"),
     }
+}
+
+/// Prints the OpenAPI document of a service.
+pub fn openapi(args: &OpenapiArgs) -> Result<()> {
+    let state = load(&args.state)?;
+    let names: Vec<&str> = state.services.iter().map(|service| &*service.name).collect();
+    let found = match &args.service {
+        Some(name) => state.services.iter().find(|service| *service.name == **name),
+        None => state.services.first().filter(|_| names.len() == 1),
+    };
+    let Some(service) = found else {
+        match &args.service {
+            Some(name) => bail!("there is no service {name}; there are: {}", names.join(", ")),
+            None => bail!("name one with --service: {}", names.join(", ")),
+        }
+    };
+    let endpoints: Vec<_> =
+        state.endpoints.iter().filter(|endpoint| endpoint.key.service == service.name).collect();
+    let document = openapi::document(service, &endpoints);
+    let text = match args.format {
+        DocumentArg::Yaml => openapi::yaml(&document)?,
+        DocumentArg::Json => serde_json::to_string_pretty(&document).context("write JSON")? + "\n",
+    };
+    print(text.as_bytes())
 }

@@ -138,16 +138,14 @@ impl Sinks {
         self.metrics.probes(capture.libraries().len());
         self.metrics.queue("output", self.printer.dropped());
         let findings = pipeline.detectors().findings();
-        let by_severity = [
-            Severity::Info,
-            Severity::Low,
-            Severity::Medium,
-            Severity::High,
-            Severity::Critical,
-        ]
-        .map(|severity| {
-            (severity, findings.iter().filter(|finding| finding.severity == severity).count())
-        });
+        let by_severity =
+            [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical]
+                .map(|severity| {
+                    (
+                        severity,
+                        findings.iter().filter(|finding| finding.severity == severity).count(),
+                    )
+                });
         let inventory = pipeline.inventory();
         let (services, endpoints) = (inventory.services().count(), inventory.endpoints().count());
         self.metrics.known(services, endpoints, &by_severity);

@@ -41,7 +41,7 @@ impl Run {
         Self { connection: Connection::new(limits), out: Vec::new(), now: 0 }
     }
 
-    fn feed<'a>(&mut self, inputs: impl IntoIterator<Item = &'a Input>) -> &mut Self {
+    fn feed(&mut self, inputs: &[Input]) -> &mut Self {
         for input in inputs {
             self.now += 1;
             let (connection, time, out) =

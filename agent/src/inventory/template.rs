@@ -1,1 +1,0 @@
-//! Paths into templates: `/users/7` becomes `/users/{userId}`.
