@@ -333,15 +333,14 @@ pub struct Missing {
 impl Missing {
     /// Adds bytes lost to `cause`.
     pub const fn add(&mut self, cause: Cause, bytes: u64) {
-        // The cast is of a fieldless enum whose order is that of `ALL`.
-        let [a, b, c, d, e, f] = &mut self.counts;
+        let [budget, transport, fault, opaque, split, agent] = &mut self.counts;
         let slot = match cause {
-            Cause::Budget => a,
-            Cause::Transport => b,
-            Cause::Fault => c,
-            Cause::Opaque => d,
-            Cause::Split => e,
-            Cause::Agent => f,
+            Cause::Budget => budget,
+            Cause::Transport => transport,
+            Cause::Fault => fault,
+            Cause::Opaque => opaque,
+            Cause::Split => split,
+            Cause::Agent => agent,
         };
         *slot = slot.saturating_add(bytes);
     }

@@ -133,7 +133,7 @@ fn capabilities() -> Vec<Check> {
         .collect()
 }
 
-/// `PROC_PID_INIT_INO`, include/linux/proc_ns.h
+/// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 fn namespace() -> Check {

@@ -1,1 +1,49 @@
-//! What the tests share.
+//! What the tests share: the agent as a process, the programs that it watches, and
+//! the comparison of what it saw with what was done.
+
+pub mod apiscope;
+pub mod call;
+pub mod child;
+pub mod client;
+pub mod net;
+pub mod server;
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails. Far more than any of it takes: an
+/// emulated machine is 10 to 30 times slower.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Asks until there is an answer, for at most [`PATIENCE`].
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().with_context(|| format!("wait for {what}"))? {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            bail!("waited {} s for {what}", PATIENCE.as_secs());
+        }
+        thread::park_timeout(LOOK_EVERY);
+    }
+}
+
+/// A directory that goes away with the test.
+pub fn directory() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("apiscope-test-").tempdir().context("make a directory")
+}
+
+/// A program of `tests/programs`.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+}

@@ -342,21 +342,21 @@ impl Metrics {
     pub fn kernel(&self, counters: &[u64]) {
         let value = |slot: Slot| counters.get(slot.0 as usize).copied().unwrap_or(0);
         for (slot, name) in Slot::NAMES {
-            raise(&*self.kernel.get_or_create(&Name { name: name.into() }), value(slot));
+            raise(&self.kernel.get_or_create(&Name { name: name.into() }), value(slot));
         }
         raise(&self.records, value(Slot::RECORDS));
         raise(&self.bytes, value(Slot::BYTES));
         raise(&self.connections, value(Slot::CONNECTIONS));
         let data = Buffer { buffer: "data".into() };
-        raise(&*self.lost_records.get_or_create(&data), value(Slot::LOST_FULL));
+        raise(&self.lost_records.get_or_create(&data), value(Slot::LOST_FULL));
         let lifecycle = Buffer { buffer: "lifecycle".into() };
-        raise(&*self.lost_records.get_or_create(&lifecycle), value(Slot::LOST_LIFECYCLE));
+        raise(&self.lost_records.get_or_create(&lifecycle), value(Slot::LOST_LIFECYCLE));
     }
 
     /// Sets runs and nanoseconds of a kernel program.
     pub fn program(&self, name: &str, runs: u64, nanos: u64) {
         let label = Program { program: name.into() };
-        raise(&*self.program_runs.get_or_create(&label), runs);
+        raise(&self.program_runs.get_or_create(&label), runs);
         let seconds = self.program_seconds.get_or_create(&label);
         let now = nanos as f64 / 1e9;
         if now > seconds.get() {
@@ -370,11 +370,11 @@ impl Metrics {
             for cause in Cause::ALL {
                 let bytes = lost.iter().find(|&(found, _)| found == cause).map_or(0, |(_, n)| n);
                 let labels = Lost { cause: cause.as_str(), direction };
-                raise(&*self.lost_bytes.get_or_create(&labels), bytes);
+                raise(&self.lost_bytes.get_or_create(&labels), bytes);
             }
         }
         let record = Stage { stage: "event".into() };
-        raise(&*self.decode_errors.get_or_create(&record), losses.undecoded);
+        raise(&self.decode_errors.get_or_create(&record), losses.undecoded);
     }
 
     /// Sets how many services, endpoints and findings are known.
@@ -395,10 +395,10 @@ impl Metrics {
 
     /// Sets what was dropped at a queue.
     pub fn queue(&self, queue: &str, dropped: u64) {
-        raise(&*self.queue_dropped.get_or_create(&Queue { queue: queue.into() }), dropped);
+        raise(&self.queue_dropped.get_or_create(&Queue { queue: queue.into() }), dropped);
     }
 
-    /// The text format of OpenMetrics.
+    /// The text format of `OpenMetrics`.
     pub fn render(&self) -> String {
         self.own_cost();
         let mut text = String::new();

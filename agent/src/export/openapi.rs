@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::json::rfc3339;
@@ -32,8 +33,8 @@ pub fn document(service: &Service, endpoints: &[&Endpoint]) -> Value {
             continue;
         }
         let tag = tag(route);
-        tags.insert(tag.clone());
-        let operation = operation(endpoint, tag, &mut ids, &mut schemes);
+        let operation = operation(endpoint, &tag, &mut ids, &mut schemes);
+        tags.insert(tag);
         paths.entry(route).or_default().insert(method, operation);
     }
     let paths: Map<String, Value> = paths
@@ -60,11 +61,15 @@ pub fn document(service: &Service, endpoints: &[&Endpoint]) -> Value {
     if !schemes.is_empty()
         && let Some(object) = document.as_object_mut()
     {
-        let definitions: Map<String, Value> =
-            schemes.into_iter().filter_map(|scheme| definition(scheme)).collect();
+        let definitions: Map<String, Value> = schemes.into_iter().filter_map(definition).collect();
         object.insert("components".into(), json!({ "securitySchemes": definitions }));
     }
     document
+}
+
+/// The JSON Schema of what was learned of bodies.
+pub fn schema(schema: &Schema) -> Value {
+    place(&schema.root, 0)
 }
 
 /// The document as YAML.
@@ -91,7 +96,7 @@ fn servers(service: &Service) -> Vec<Value> {
 
 fn operation(
     endpoint: &Endpoint,
-    tag: String,
+    tag: &str,
     ids: &mut BTreeSet<String>,
     schemes: &mut BTreeSet<AuthScheme>,
 ) -> Value {
@@ -304,40 +309,14 @@ fn plain(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).collect()
 }
 
-/// Reason phrases of RFC 9110 and RFC 6585; a description must not be empty.
-const fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        204 => "No Content",
-        206 => "Partial Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        409 => "Conflict",
-        410 => "Gone",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
+/// What a status code means; a description must not be empty.
+fn reason(status: u16) -> &'static str {
+    let known = StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
+    known.unwrap_or(match status {
         100..=199 => "Informational",
         200..=299 => "Successful",
         300..=399 => "Redirection",
         400..=499 => "Client Error",
         _ => "Server Error",
-    }
+    })
 }

@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod child;
 pub mod keeper;
+pub mod live;
 pub mod printer;
 pub mod read;
 pub mod record;
@@ -24,7 +25,6 @@ use tracing::info;
 use crate::{
     call::Timestamp,
     cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, TransportArg},
-    event::Event,
     probe::{
         Scope, Settings, Transport,
         launch::{self, CommandOutput},
@@ -102,6 +102,11 @@ impl Ending {
         Ok(self.ended.is_some_and(|ended| ended.elapsed() >= LAST_RECORDS))
     }
 
+    /// Nobody looks any more: the run is told to stop.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Exit code of the run: that of the command.
     pub const fn code(&self) -> u8 {
         self.code
@@ -160,7 +165,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let output = choose(args.print.output);
     let settings = settings(&args.scope, &args.capture);
     let mut capture = Capture::start(&settings)?;
-    let mut sinks = Sinks::open(args, output, &runtime)?;
+    let mut sinks = Sinks::open(args, output, &runtime, &capture)?;
     let mut pipeline = sinks.pipeline();
     let command_output = match output {
         OutputArg::Tui => CommandOutput::Discard,
@@ -173,7 +178,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut ending = Ending::new(stop, args.duration, command);
     let mut events = Vec::new();
     let mut observed = Vec::new();
-    while !ending.reached()? && !sinks.closed() {
+    loop {
+        if sinks.closed() {
+            ending.stop();
+        }
+        if ending.reached()? {
+            break;
+        }
         capture.round(&mut events)?;
         for event in events.drain(..) {
             pipeline.event(event, &mut observed);
@@ -188,7 +199,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     pipeline.finish(&mut observed);
     sinks.calls(&mut observed);
-    sinks.close(&mut capture, &mut pipeline)?;
+    sinks.close(&runtime, &mut capture, &mut pipeline)?;
     Ok(ending.code())
 }
 

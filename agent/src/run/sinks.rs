@@ -15,11 +15,11 @@ use crate::{
     event::Event,
     export::{endpoint::Server, json::JsonLines, lines, metrics::Metrics, store::State},
     pipeline::{self, Observed, Pipeline},
-    run::{capture::Capture, keeper::Keeper, printer::Printer},
+    run::{capture::Capture, keeper::Keeper, live::Live, printer::Printer},
 };
 
 /// How often counters, gauges and the state on disk are brought up to date.
-const TURN: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_millis(500);
 
 /// How long the end of a run waits for a slow reader of its output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,13 +33,19 @@ pub struct Sinks {
     metrics: Arc<Metrics>,
     server: Option<Server>,
     keeper: Option<Keeper>,
+    live: Option<Live>,
     restored: State,
     next: Instant,
 }
 
 impl Sinks {
     /// Opens what was asked for.
-    pub fn open(args: &RunArgs, output: OutputArg, runtime: &Runtime) -> Result<Self> {
+    pub fn open(
+        args: &RunArgs,
+        output: OutputArg,
+        runtime: &Runtime,
+        capture: &Capture,
+    ) -> Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let server = args
             .listen
@@ -54,6 +60,8 @@ impl Sinks {
             metrics,
             server,
             keeper,
+            live: (output == OutputArg::Tui)
+                .then(|| Live::start(runtime, super::scope(&args.scope).describe(), capture.now())),
             restored: restored.unwrap_or_default(),
             next: Instant::now() + TURN,
         })
@@ -69,6 +77,7 @@ impl Sinks {
             metrics: Arc::new(Metrics::new()),
             server: None,
             keeper,
+            live: None,
             restored: restored.unwrap_or_default(),
             next: Instant::now() + TURN,
         })
@@ -93,15 +102,21 @@ impl Sinks {
         }
     }
 
-    /// The reader of the output has gone away.
+    /// The reader of the output has gone away, or the live view was left.
     pub fn closed(&self) -> bool {
-        self.output != OutputArg::None && self.printer.closed()
+        match &self.live {
+            Some(live) => live.left(),
+            None => self.output != OutputArg::None && self.printer.closed(),
+        }
     }
 
     /// Takes calls.
     pub fn calls(&mut self, observed: &mut Vec<Observed>) {
         for call in observed.drain(..) {
             self.metrics.call(&call);
+            if let Some(live) = &mut self.live {
+                live.call(&call);
+            }
             match self.output {
                 OutputArg::Json => self.printer.line(|out| self.json.write(&call, out)),
                 OutputArg::Lines => self.printer.line(|out| lines::call(&call, out)),
@@ -118,6 +133,10 @@ impl Sinks {
         }
         self.next = Instant::now() + TURN;
         self.measure(capture, pipeline);
+        if let Some(live) = &mut self.live {
+            let libraries = capture.libraries().into_iter().map(|library| library.name).collect();
+            live.show(pipeline, libraries, capture.probes().counters(), capture.now());
+        }
         if let Some(keeper) = &self.keeper
             && let Err(problem) = keeper.save(pipeline, false)
         {
@@ -152,8 +171,16 @@ impl Sinks {
     }
 
     /// Ends a run in order.
-    pub fn close(self, capture: &mut Capture, pipeline: &mut Pipeline) -> Result<()> {
+    pub fn close(
+        mut self,
+        runtime: &Runtime,
+        capture: &mut Capture,
+        pipeline: &mut Pipeline,
+    ) -> Result<()> {
         self.measure(capture, pipeline);
+        if let Some(live) = self.live.take() {
+            live.close(runtime);
+        }
         self.end(pipeline, PATIENCE)
     }
 

@@ -136,7 +136,7 @@ impl Item<'_> {
 }
 
 /// All rows of a tab before its filter.
-fn all<'a>(snapshot: &'a Snapshot, tab: Tab) -> Vec<Item<'a>> {
+fn all(snapshot: &Snapshot, tab: Tab) -> Vec<Item<'_>> {
     match tab {
         Tab::Endpoints => snapshot.endpoints.iter().map(Item::Endpoint).collect(),
         Tab::Calls => snapshot.calls.iter().map(|row| Item::Call(row)).collect(),

@@ -181,9 +181,11 @@ fn known(route: &str, seen: u64) -> Endpoint {
         request_bytes: 10,
         response_bytes: 20,
         auth: [(AuthScheme::None, 2), (AuthScheme::Jwt, 10)].into(),
+        credentials: [].into(),
+        path_parameters: Vec::new(),
         query_parameters: [("page".to_owned(), 4)].into(),
         request_schemas: [("application/json".to_owned(), Schema::default())].into(),
-        response_schemas: [((200, "text/plain".to_owned()), Schema::default())].into(),
+        response_schemas: [(200, [("text/plain".to_owned(), Schema::default())].into())].into(),
     }
 }
 

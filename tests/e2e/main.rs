@@ -1,0 +1,89 @@
+//! Real programs talk HTTP, the agent watches, and what it reports is compared with
+//! what the clients wrote down: every call exactly once, none lost, none invented.
+//!
+//! Needs root, nginx, node, curl, openssl and python3.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Result, ensure};
+use support::{
+    apiscope::{Apiscope, Options},
+    call::{Call, Done, all, all_both_ends, compare_complete},
+    client::{Client, Conversation, TOGETHER, together},
+    server::Server,
+};
+
+mod asyncio;
+mod curl;
+mod lifecycle;
+mod nginx;
+mod node;
+mod python;
+mod restart;
+mod scope;
+mod sockets;
+
+/// Loopback.
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// Connections of a client that keeps them open.
+const CONNECTIONS: usize = 2;
+
+/// Observes a server and its client; every call is seen from both ends.
+fn both_in_scope(options: Options, server: &Server, client: &Client) -> Result<Vec<Call>> {
+    let calls = options.script(TOGETHER, together(server, client))?.finish()?;
+    compare_complete(&client.done()?, &calls)?;
+    all_both_ends(&calls)?;
+    Ok(calls)
+}
+
+/// Makes calls on connections from before the agent, and compares what was seen.
+///
+/// A server that already waited for a request when the agent came made that system
+/// call, or that call of its TLS library, unseen: the first request of each connection
+/// may be missing. It must not be wrong, and all others must be there.
+fn observe_from_now_on(
+    mut apiscope: Apiscope,
+    client: &mut Conversation,
+    count: usize,
+) -> Result<()> {
+    let first = client.run(CONNECTIONS)?;
+    let done = client.run(count)?;
+    apiscope.settle(first.len() + done.len())?;
+    let (of_first, calls): (Vec<_>, Vec<_>) = apiscope.stop()?.into_iter().partition(|call| {
+        let path = call.text("url.path");
+        first.iter().any(|done| done.path == path)
+    });
+    compare_complete(&done, &calls)?;
+    all(&calls, "apiscope.role", "server")?;
+    for call in of_first {
+        ensure!(first.contains(&call.done()), "nobody did {}", call.0);
+    }
+    Ok(())
+}
+
+/// Starts the agent with a server to observe, and waits for both.
+fn observe(options: Options, server: &Server) -> Result<Apiscope> {
+    let mut apiscope = options.command(server.command())?;
+    apiscope.wait_ready()?;
+    server.wait_ready()?;
+    Ok(apiscope)
+}
+
+/// Observes a server alone while a client outside makes calls: what was done, and what
+/// was seen.
+fn server_in_scope(server: &Server, client: &Client) -> Result<(Vec<Done>, Vec<Call>)> {
+    let mut apiscope = observe(Options::new()?, server)?;
+    let done = client.run()?;
+    apiscope.settle(done.len())?;
+    Ok((done, apiscope.stop()?))
+}
+
+/// Observes a server alone; every call is seen from its end.
+fn server_sees_all(server: &Server, client: &Client) -> Result<Vec<Call>> {
+    let (done, calls) = server_in_scope(server, client)?;
+    compare_complete(&done, &calls)?;
+    all(&calls, "apiscope.role", "server")?;
+    Ok(calls)
+}

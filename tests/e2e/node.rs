@@ -1,0 +1,52 @@
+//! Node: an event loop, `http` and `https`, with OpenSSL linked in statically.
+
+use anyhow::Result;
+use support::{
+    apiscope::Options,
+    call::{Done, all, compare},
+    client::{Client, TOGETHER, together},
+    server::Server,
+};
+
+use crate::{both_in_scope, server_sees_all};
+
+#[test]
+fn http_with_chunked_bodies_is_seen() -> Result<()> {
+    let server = Server::node(false)?;
+    server_sees_all(&server, &Client::python(&server, 400, 4)?).map(drop)
+}
+
+#[test]
+fn http_of_a_keep_alive_agent_is_seen() -> Result<()> {
+    let server = Server::node(false)?;
+    both_in_scope(Options::new()?, &server, &Client::node(&server, 400, 4)).map(drop)
+}
+
+/// Which port a client had is known only as far as TLS sessions are bound to sockets.
+#[test]
+fn https_of_a_server_is_seen() -> Result<()> {
+    let server = Server::node(true)?;
+    let client = Client::python(&server, 400, 4)?;
+    let (done, calls) = crate::server_in_scope(&server, &client)?;
+    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
+    let seen: Vec<Done> = calls.iter().map(|call| call.done().without_port()).collect();
+    compare(&done, &seen)?;
+    all(&calls, "apiscope.role", "server")
+}
+
+#[test]
+fn https_of_a_client_is_seen() -> Result<()> {
+    let server = Server::nginx(true)?;
+    let client = Client::node(&server, 400, 4);
+    let calls = Options::new()?.script(TOGETHER, together(&server, &client))?.finish()?;
+    // Where the client's session was not bound to its socket, its view and the server's
+    // stand alone.
+    let done: Vec<Done> = client.done()?;
+    let of = |role| calls.iter().filter(move |call| call.text("apiscope.role") == role);
+    let server_view: Vec<Done> = of("server").map(support::call::Call::done).collect();
+    compare(&done, &server_view)?;
+    let merged = of("server").filter(|call| call.is("apiscope.both_ends"));
+    let client_view = of("client").chain(merged).map(|call| call.done().without_port());
+    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
+    compare(&done, &client_view.collect::<Vec<_>>())
+}

@@ -1,0 +1,61 @@
+//! CPython's own servers: threads, TLS, IPv6, unix sockets.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use support::{
+    apiscope::Options,
+    call::{Call, all},
+    client::Client,
+    server::Server,
+};
+
+use crate::{V4, V6, both_in_scope, server_sees_all};
+
+fn threads(ip: IpAddr, tls: bool) -> Result<Vec<Call>> {
+    let server = Server::python("threading", ip, tls)?;
+    let client = Client::python(&server, 400, 4)?;
+    both_in_scope(Options::new()?, &server, &client)
+}
+
+#[test]
+fn http_over_ipv4_is_seen() -> Result<()> {
+    all(&threads(V4, false)?, "network.type", "ipv4")
+}
+
+#[test]
+fn http_over_ipv6_is_seen() -> Result<()> {
+    let calls = threads(V6, false)?;
+    all(&calls, "network.type", "ipv6")?;
+    all(&calls, "server.address", "::1")
+}
+
+#[test]
+fn https_over_ipv4_is_seen() -> Result<()> {
+    let calls = threads(V4, true)?;
+    all(&calls, "apiscope.binding", "nested_syscall")?;
+    ensure!(calls.iter().all(|call| !call.text("apiscope.tls.library").is_empty()));
+    Ok(())
+}
+
+#[test]
+fn https_over_ipv6_is_seen() -> Result<()> {
+    all(&threads(V6, true)?, "client.address", "::1")
+}
+
+#[test]
+fn http_over_a_unix_socket_is_seen() -> Result<()> {
+    let server = Server::python_unix()?;
+    let client = Client::python(&server, 400, 4)?;
+    let calls = both_in_scope(Options::new()?, &server, &client)?;
+    all(&calls, "network.transport", "unix")?;
+    all(&calls, "server.address", &server.socket().display().to_string())
+}
+
+#[test]
+fn a_server_on_a_unix_socket_alone_tells_its_calls() -> Result<()> {
+    let server = Server::python_unix()?;
+    let calls = server_sees_all(&server, &Client::python(&server, 400, 4)?.close())?;
+    ensure!(calls.iter().all(|call| call.client_port().is_none()), "a unix socket has no port");
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! The agent, as a process.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+
+use crate::{call::Call, child::Process, eventually, net};
+
+/// After so long without one, no call is on its way.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// The program: `APISCOPE_BIN`, or what was built beside the test.
+pub fn binary() -> Result<PathBuf> {
+    let path = if let Some(path) = env::var_os("APISCOPE_BIN") {
+        PathBuf::from(path)
+    } else {
+        let test = env::current_exe().context("find the test")?;
+        let profile = test.parent().and_then(Path::parent).context("find the build")?;
+        profile.join("apiscope")
+    };
+    ensure!(
+        path.is_file(),
+        "{} is not there: cargo build -p apiscope, or set APISCOPE_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// How to run the agent.
+#[derive(Debug)]
+pub struct Options {
+    command: Command,
+    listen: SocketAddr,
+    state: bool,
+}
+
+impl Options {
+    /// `run` with JSON lines and body hashes; no scope yet.
+    pub fn new() -> Result<Self> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command = Command::new(binary()?);
+        command.args(["run", "--verbose", "--output", "json", "--body-hash"]);
+        command.args(["--listen", &listen.to_string()]);
+        Ok(Self { command, listen, state: false })
+    }
+
+    /// Observes a process that runs.
+    #[must_use]
+    pub fn pid(self, pid: u32) -> Self {
+        self.args(["--pid", &pid.to_string()])
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Keeps state in a directory.
+    #[must_use]
+    pub fn state(mut self, directory: &Path) -> Self {
+        self.command.arg("--state").arg(directory);
+        self.state = true;
+        self
+    }
+
+    /// Starts the agent without a command.
+    pub fn start(mut self) -> Result<Apiscope> {
+        if !self.state {
+            self.command.arg("--no-state");
+        }
+        Ok(Apiscope { process: Process::start(&mut self.command)?, listen: self.listen })
+    }
+
+    /// Starts the agent with a command to observe.
+    pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, command: I) -> Result<Apiscope> {
+        if !self.state {
+            self.command.arg("--no-state");
+            self.state = true;
+        }
+        self.command.arg("--").args(command);
+        self.start()
+    }
+
+    /// Starts the agent with a script to observe; `$1` and on are the arguments.
+    pub fn script<I: IntoIterator<Item: AsRef<OsStr>>>(
+        self,
+        script: &str,
+        args: I,
+    ) -> Result<Apiscope> {
+        let mut command: Vec<_> =
+            ["sh", "-c", script, "sh"].map(|word| OsStr::new(word).to_owned()).into();
+        command.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.command(command)
+    }
+}
+
+/// A run of the agent; killed, with its command, when this is dropped.
+#[derive(Debug)]
+pub struct Apiscope {
+    process: Process,
+    listen: SocketAddr,
+}
+
+impl Apiscope {
+    /// Waits until all in scope is observed.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let listen = self.listen;
+        eventually("the agent to be ready", || {
+            self.process.running()?;
+            Ok(net::get(listen, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))
+        })
+    }
+
+    /// Calls reported so far.
+    pub fn count(&self) -> usize {
+        self.process.stdout().count()
+    }
+
+    /// Waits until so many calls were reported, or no more come.
+    pub fn settle(&mut self, count: usize) -> Result<()> {
+        let mut last = (self.count(), Instant::now());
+        eventually("calls", || {
+            self.process.running()?;
+            let now = self.count();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            Ok((now >= count || last.1.elapsed() > SETTLED).then_some(()))
+        })
+    }
+
+    /// Waits until the command has ended, which must succeed; the calls.
+    pub fn finish(mut self) -> Result<Vec<Call>> {
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the run ended with {status}\n{}", self.process.said());
+        self.calls()
+    }
+
+    /// Asks the agent to end; the calls. It ends as it was told, or as its command does
+    /// that it has told.
+    pub fn stop(mut self) -> Result<Vec<Call>> {
+        self.process.running()?;
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait()?;
+        ensure!(
+            matches!(status.code(), Some(0 | 143)),
+            "the run ended with {status}\n{}",
+            self.process.said()
+        );
+        self.calls()
+    }
+
+    /// Ends the agent as nothing can prepare for, and leaves its command alone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.running()?;
+        self.process.signal(Signal::KILL)?;
+        self.process.wait().map(drop)
+    }
+
+    /// A field of the agent's `/proc/PID/status`, in kB.
+    pub fn memory_kb(&self, field: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        number.context("no such field")?.parse().context("parse kB")
+    }
+
+    /// Ids of the kernel programs that the agent holds.
+    pub fn kernel_programs(&self) -> Result<Vec<u32>> {
+        let path = format!("/proc/{}/fdinfo", self.process.pid());
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&path).with_context(|| format!("read {path}"))? {
+            // A descriptor may be closed meanwhile.
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            for line in text.lines().filter_map(|line| line.strip_prefix("prog_id:")) {
+                ids.push(line.trim().parse().context("parse a program id")?);
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// A counter of the kernel programs.
+    pub fn kernel_counter(&self, name: &str) -> Result<u64> {
+        let (status, text) = net::get(self.listen, "/metrics")?;
+        ensure!(status == 200, "/metrics: {status}");
+        let sample = format!("apiscope_kernel_counter_total{{name=\"{name}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&sample));
+        let value = value.with_context(|| format!("no {sample}in\n{text}"))?;
+        value.trim().parse().context("parse a counter")
+    }
+
+    fn calls(&self) -> Result<Vec<Call>> {
+        let lines = self.process.stdout().so_far();
+        lines.iter().map(|line| Call::parse(line)).collect()
+    }
+}
