@@ -300,6 +300,7 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
         let first = DataFlags((*work).flags as u16);
         let ingress = call.facts().direction == Direction::INGRESS;
         let bound = (*state).bound != 0;
+        let left = (&raw mut (*state).hello_left).cast::<u32>().add(usize::from(!ingress));
         if emit::offset(state, call.facts().direction) == 0
             && let Some(look) = peek(call, source)
             // A handshake record (RFC 8446 section 5.1).
@@ -308,9 +309,9 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
         {
             let most = TLS_HELLO as u32;
             let len = if len + 5 > most { most } else { len + 5 };
-            (*state).hello_left[usize::from(!ingress)] = len;
+            *left = len;
         }
-        let mut captured = (*state).hello_left[usize::from(!ingress)];
+        let mut captured = *left;
         if captured > 0 {
             if captured > call.facts().len {
                 captured = call.facts().len;
@@ -318,7 +319,7 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
             if u64::from(captured) > source.len {
                 captured = source.len as u32;
             }
-            (*state).hello_left[usize::from(!ingress)] -= captured;
+            *left -= captured;
             let flags = first.union(DataFlags::BUDGET);
             let len = call.facts().len;
             let piece = Piece { source: source.buffer, len, captured, flags };
@@ -352,8 +353,8 @@ unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
             }
             let Some(header) = read_user::<[u8; 5]>(source.buffer + position) else { break };
             call.counters.add(Counter::BYTES_READ, 5);
-            let [a, b, c, d, e] = header;
-            let word = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+            let [kind, major, minor, high, low] = header;
+            let word = u64::from_le_bytes([kind, major, minor, high, low, 0, 0, 0]);
             let Some(len) = classify::tls_record(word) else {
                 // Out of step; the next call may start with a record again.
                 position = total;

@@ -103,6 +103,6 @@ pub(crate) fn tls_record(word: u64) -> Option<u32> {
     let major = (word >> 8) as u8;
     let minor = (word >> 16) as u8;
     let len = u32::from((word >> 24) as u8) << 8 | u32::from((word >> 32) as u8);
-    (20 <= kind && kind <= 24 && major == 3 && minor <= 4 && len <= 16384 + 2048 && len > 0)
+    ((20..=24).contains(&kind) && major == 3 && minor <= 4 && len <= 16384 + 2048 && len > 0)
         .then_some(len)
 }

@@ -275,6 +275,7 @@ mod transport {
 
     /// Sends headers of TLS records, which were read to walk from one to the next.
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "payloads begin at a multiple of 8")]
     pub(crate) fn tls_records(
         state: *const FlowState,
         call: &Call,
@@ -377,7 +378,7 @@ mod transport {
             bpf_perf_event_output(
                 context,
                 core::ptr::from_ref(map).cast_mut().cast(),
-                u64::from(BPF_F_CURRENT_CPU),
+                BPF_F_CURRENT_CPU,
                 data,
                 len,
             )
@@ -409,6 +410,7 @@ mod transport {
 
     /// Sends headers of TLS records, which were read to walk from one to the next.
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "payloads begin at a multiple of 8")]
     pub(crate) fn tls_records(
         state: *const FlowState,
         call: &Call,
@@ -438,7 +440,7 @@ mod transport {
         write: impl FnOnce(*mut T),
     ) -> bool {
         let Some(record) = scratch(counters) else { return false };
-        // SAFETY: every record of fixed size is smaller than the scratch.
+        // Every record of fixed size is smaller than the scratch.
         write(record.cast::<T>());
         output(map, context, record.cast(), size_of::<T>() as u64)
     }

@@ -11,6 +11,10 @@
     clippy::cast_possible_wrap,
     reason = "kernel registers are wider than what they carry; each cast is bounded beside it"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "a call costs the verifier's patience and one of eight stack frames"
+)]
 #![expect(clippy::needless_pass_by_value, reason = "the aya macros pass the context by value")]
 #![expect(
     clippy::needless_borrows_for_generic_args,

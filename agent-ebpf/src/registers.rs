@@ -58,7 +58,7 @@ mod arch {
         read(regs + 72).unwrap_or(0)
     }
 
-    /// arch/x86/entry/syscalls/syscall_64.tbl
+    /// `arch/x86/entry/syscalls/syscall_64.tbl`
     pub(crate) mod number {
         pub(crate) const READ: u32 = 0;
         pub(crate) const WRITE: u32 = 1;

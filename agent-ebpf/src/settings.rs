@@ -94,6 +94,7 @@ pub(crate) use offset;
 
 /// The value at a byte offset of [`LAYOUT`]; called through [`offset`] only.
 #[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "the offsets are those of u32 fields")]
 pub(crate) fn layout(at: usize) -> u64 {
     // SAFETY: `offset` passes offsets of fields only, all of which are u32.
     // Volatile, because the loader replaces the value.

@@ -21,6 +21,7 @@ const STREAM: u16 = 1;
 
 /// A socket's kernel objects.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "these are the kernel's names")]
 pub(crate) struct Socket {
     /// Address of the `struct sock`.
     pub(crate) sock: u64,

@@ -89,7 +89,7 @@ fn record(
         kind: RecordKind::DATA,
         captured: len,
         time_ns,
-        pid_tgid: 4242 << 32 | 4242,
+        pid_tgid: (4242 << 32) + 4242,
         flow: FlowId { id: 1000 + index, generation: 1 },
         offset: *offset,
         len,

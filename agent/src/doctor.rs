@@ -241,13 +241,13 @@ pub fn render(checks: &[Check]) -> (String, bool) {
     let mut text = String::new();
     for check in checks {
         // Writing to a string does not fail.
-        drop(writeln!(
+        _ = writeln!(
             text,
             "{}{:width$}  {}",
             check.verdict.mark(),
             check.subject,
             check.finding.replace('\n', "\n          ")
-        ));
+        );
     }
     (text, checks.iter().all(|check| check.verdict != Verdict::Bad))
 }

@@ -5,6 +5,7 @@
 //! also counted in instructions, which repeat.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -57,17 +58,18 @@ struct Table {
 
 impl Table {
     fn row(&mut self, what: impl Into<String>, target: impl Into<String>, measured: String) {
-        let row = [what.into(), target.into(), measured];
-        println!("    {}: {} (target {})", row[0], row[2], row[1]);
-        self.rows.push(row);
+        let (what, target) = (what.into(), target.into());
+        println!("    {what}: {measured} (target {target})");
+        self.rows.push([what, target, measured]);
     }
 
     fn render(&self) -> String {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].len()).max();
-        let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0).max(6));
+        let first = self.rows.iter().map(|[what, ..]| what.len()).max().unwrap_or(0);
+        let second = self.rows.iter().map(|[_, target, _]| target.len()).max().unwrap_or(0).max(6);
         let mut text = format!("{:first$}  {:>second$}  measured\n", "", "target");
         for [what, target, measured] in &self.rows {
-            text.push_str(&format!("{what:first$}  {target:>second$}  {measured}\n"));
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "{what:first$}  {target:>second$}  {measured}");
         }
         text
     }

@@ -113,7 +113,9 @@ impl Findings {
 
     fn metrics(&mut self, source: &str, readme: &str) {
         for name in metric_names(source) {
-            let full = if name.starts_with(PREFIX) { name } else { format!("{PREFIX}_{name}") };
+            // Metrics of the process itself have the names that every program gives them.
+            let whole = name.starts_with(PREFIX) || name.starts_with("process_");
+            let full = if whole { name } else { format!("{PREFIX}_{name}") };
             if !readme.contains(&full) {
                 self.errors.push(format!("README.md: the metric {full} is not named"));
             }

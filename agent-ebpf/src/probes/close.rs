@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Offset of the first argument in the record of a `sys_enter_*` tracepoint:
-/// /sys/kernel/tracing/events/syscalls/sys_enter_close/format.
+/// `/sys/kernel/tracing/events/syscalls/sys_enter_close/format`.
 const FD: usize = 16;
 
 #[tracepoint]

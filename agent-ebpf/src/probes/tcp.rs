@@ -14,7 +14,7 @@ use crate::{
     maps::CONNECTIONS,
 };
 
-/// `TCP_FIN_WAIT1`, `TCP_CLOSE`, `TCP_LAST_ACK`, include/net/tcp_states.h
+/// `TCP_FIN_WAIT1`, `TCP_CLOSE`, `TCP_LAST_ACK`, `include/net/tcp_states.h`
 const FIN_WAIT1: i32 = 4;
 const CLOSE: i32 = 7;
 const LAST_ACK: i32 = 9;

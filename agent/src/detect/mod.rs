@@ -101,6 +101,6 @@ impl Detectors {
 
     /// Puts back what a store held.
     pub fn restore(&mut self, findings: Vec<Finding>) {
-        _ = findings;
+        drop(findings);
     }
 }

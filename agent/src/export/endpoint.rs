@@ -79,7 +79,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // An error means that it has stopped.
-        drop(self.stop.send(true));
+        _ = self.stop.send(true);
     }
 }
 

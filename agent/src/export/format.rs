@@ -1,8 +1,6 @@
 //! Numbers, times and foreign text as people read them: short, of bounded
 //! length, and never rounded into a claim that is not true.
 
-use std::{borrow::Cow, fmt::Write as _};
-
 use crate::call::Timestamp;
 
 /// A count in at most five characters below 10^15: `12345`, `123k`, `1.23M`.
@@ -129,51 +127,6 @@ pub fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// Text that came from outside, safe to show on a terminal: control characters,
-/// and characters that reorder or hide text, as `\x1b` or `\u{202e}`.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find(deceptive) else {
-        return Cow::Borrowed(text);
-    };
-    let (clean, rest) = text.split_at(first);
-    let mut out = String::with_capacity(text.len() + 16);
-    out.push_str(clean);
-    for character in rest.chars() {
-        if !deceptive(character) {
-            out.push(character);
-        } else if u32::from(character) < 0x100 {
-            // Writing to a string cannot fail.
-            _ = write!(out, "\\x{:02x}", u32::from(character));
-        } else {
-            _ = write!(out, "\\u{{{:x}}}", u32::from(character));
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Whether a character acts on the terminal or on the text around it instead of
-/// being seen: controls (Cc), line separators, bidirectional and invisible
-/// format characters, and tags.
-const fn deceptive(character: char) -> bool {
-    matches!(
-        character,
-        '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
-}
-
 /// `value` in the largest of `units` that leaves it at 1 or more; the first unit
 /// is `base`, each further one `base` times the one before.
 fn scaled(value: f64, base: f64, units: &[&str]) -> String {
@@ -274,13 +227,5 @@ mod tests {
         let texts =
             [(0, 0), (0, 9), (1, 10_000), (1, 8), (9999, 10_000), (7, 7)].map(|(a, b)| share(a, b));
         assert_eq!(texts, ["-", "0%", "<0.1%", "12.5%", ">99.9%", "100%"]);
-    }
-
-    #[test]
-    fn escaped_text_cannot_act_on_the_terminal() {
-        assert_eq!(escape("/users/é/日本"), "/users/é/日本");
-        assert!(matches!(escape("/plain"), Cow::Borrowed(_)));
-        assert_eq!(escape("a\x1b[2J\r\n\u{9b}31m"), "a\\x1b[2J\\x0d\\x0a\\x9b31m");
-        assert_eq!(escape("/a\u{202e}b\u{200b}c"), "/a\\u{202e}b\\u{200b}c");
     }
 }

@@ -88,7 +88,7 @@ impl JsonLines {
             let mut text = String::with_capacity(64);
             for byte in Sha256::digest(&body.bytes) {
                 // Writing to a string does not fail.
-                drop(write!(text, "{byte:02x}"));
+                _ = write!(text, "{byte:02x}");
             }
             object.put(&format!("apiscope.{message}.body.sha256"), &text);
         }

@@ -7,7 +7,7 @@ use crate::{
     detect::Finding,
     inventory::{Endpoint, Service},
     pipeline::Observed,
-    redact,
+    redact::{self, printable},
 };
 
 /// Longest path that a line shows.
@@ -26,7 +26,7 @@ pub fn call(observed: &Observed, out: &mut Vec<u8>) {
         path.push_str(&redact::query(query));
     }
     // Writing to a string does not fail.
-    drop(write!(
+    _ = write!(
         line,
         "{} {:6} {:7} {status} {duration:>8} {} {}",
         clock(call.times.request_start),
@@ -34,14 +34,14 @@ pub fn call(observed: &Observed, out: &mut Vec<u8>) {
         call.request.method,
         cut(&path, PATH_MAX),
         key.service,
-    ));
+    );
     peer(call, &mut line);
     if call.tls.is_some() {
         line.push_str(" tls");
     }
     if !call.complete() {
         let causes: Vec<_> = call.missing.iter().map(|(cause, _)| cause.as_str()).collect();
-        drop(write!(line, " incomplete({})", causes.join(",")));
+        _ = write!(line, " incomplete({})", causes.join(","));
     }
     out.extend_from_slice(printable(&line).as_bytes());
     out.push(b'\n');
@@ -56,7 +56,7 @@ fn peer(call: &Call, line: &mut String) {
         Some(process) => write!(line, " from {}[{}]", process.comm, process.pid),
         None => write!(line, " from {}", call.client()),
     };
-    drop(result);
+    _ = result;
 }
 
 /// Services and their endpoints as a table.
@@ -82,7 +82,7 @@ pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
     let titles =
         ["SERVICE", "METHOD", "ROUTE", "CALLS", "ERRORS", "P50", "P95", "AUTH", "LAST SEEN"];
     let mut text = table(titles, rows, &[3, 4, 5, 6]);
-    drop(writeln!(text, "\n{} endpoints of {} services", endpoints.len(), services.len()));
+    _ = writeln!(text, "\n{} endpoints of {} services", endpoints.len(), services.len());
     text
 }
 
@@ -95,7 +95,7 @@ pub fn findings(findings: &[Finding]) -> String {
         } else {
             format!("{} {} {}", finding.service, finding.method, finding.route)
         };
-        drop(writeln!(
+        _ = writeln!(
             text,
             "{:8} {}  [{}]\n         {}\n         {}, seen {} times, last {}",
             finding.severity.as_str().to_uppercase(),
@@ -105,13 +105,13 @@ pub fn findings(findings: &[Finding]) -> String {
             finding.owasp,
             finding.count,
             clock(finding.last_seen),
-        ));
+        );
         for evidence in &finding.evidence {
-            drop(writeln!(text, "         - {}", printable(evidence)));
+            _ = writeln!(text, "         - {}", printable(evidence));
         }
-        drop(writeln!(text, "         fix: {}\n", printable(&finding.remediation)));
+        _ = writeln!(text, "         fix: {}\n", printable(&finding.remediation));
     }
-    drop(writeln!(text, "{} findings", findings.len()));
+    _ = writeln!(text, "{} findings", findings.len());
     text
 }
 
@@ -139,33 +139,12 @@ fn table<const N: usize>(
             } else {
                 write!(line, "{cell:width$}  ")
             };
-            drop(result);
+            _ = result;
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
-}
-
-/// Text without control and direction characters, which could redraw a terminal or
-/// forge a line.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let bad = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    if !text.chars().any(bad) {
-        return Cow::Borrowed(text);
-    }
-    let mut clean = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        if bad(character) {
-            clean.extend(character.escape_unicode());
-        } else {
-            clean.push(character);
-        }
-    }
-    Cow::Owned(clean)
 }
 
 /// Time of day, UTC, with milliseconds.
@@ -199,7 +178,7 @@ mod tests {
         let rows =
             [["a".to_owned(), "10".to_owned()], ["\u{1b}[2Jlong".to_owned(), "7".to_owned()]];
         let text = table(["NAME", "N"], rows.into_iter(), &[1]);
-        assert_eq!(text, "NAME              N\na                10\n\\u{1b}[2Jlong    7\n");
+        assert_eq!(text, "NAME            N\na              10\n\\u{1b}[2Jlong   7\n");
     }
 
     #[test]
@@ -207,11 +186,5 @@ mod tests {
         assert_eq!(seconds(0.000_25), "250us");
         assert_eq!(seconds(0.012), "12.0ms");
         assert_eq!(seconds(3.0), "3.00s");
-    }
-
-    #[test]
-    fn bidirectional_characters_are_escaped() {
-        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
-        assert!(matches!(printable("plain"), Cow::Borrowed(_)));
     }
 }

@@ -226,7 +226,11 @@ impl Metrics {
         );
         own.register("decode_errors", "What could not be decoded", self.decode_errors.clone());
         own.register("queue_dropped", "Items dropped at a full queue", self.queue_dropped.clone());
-        own.register("probes_attached", "TLS libraries attached to", self.probes.clone());
+        own.register(
+            "probes_attached",
+            "Places that kernel programs are attached to",
+            self.probes.clone(),
+        );
         own.register(
             "dropped_series",
             "Calls of endpoints that got no series of their own",
@@ -388,7 +392,7 @@ impl Metrics {
         }
     }
 
-    /// Sets how many TLS libraries are attached to.
+    /// Sets how many places programs are attached to.
     pub fn probes(&self, count: usize) {
         self.probes.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -403,7 +407,7 @@ impl Metrics {
         self.own_cost();
         let mut text = String::new();
         // Writing to a string does not fail.
-        drop(encode(&mut text, &self.registry));
+        _ = encode(&mut text, &self.registry);
         text
     }
 

@@ -20,7 +20,8 @@ use crate::{
 /// How long a call waits for its other end, nanoseconds of event time.
 const WAIT_NS: u64 = 500_000_000;
 
-/// How far times of the two ends may be out of order, nanoseconds.
+/// How far times of the two ends may be out of order, nanoseconds: they are taken when
+/// calls return, and a thread may have to wait for its processor before that.
 const SKEW_NS: u64 = 100_000_000;
 
 /// Calls of one flow that wait.
@@ -90,10 +91,7 @@ impl Joiner {
         }
         let fingerprint = fingerprint(&self.hasher, &call.request);
         if let Some(others) = others
-            && let Some(at) = others.iter().position(|other| {
-                other.fingerprint == fingerprint
-                    && agree(&call, view.offset, &other.call, other.offset)
-            })
+            && let Some(at) = partner(others, &call, fingerprint, view.offset)
             && let Some(other) = others.remove(at)
         {
             self.count -= 1;
@@ -191,7 +189,32 @@ fn fingerprint(hasher: &RandomState, request: &Request) -> u64 {
     state.finish()
 }
 
-fn agree(a: &Call, a_offset: Option<u64>, b: &Call, b_offset: Option<u64>) -> bool {
+/// The call among those that wait that is the other view of `call`.
+///
+/// Positions and the strict order of times tell equal requests apart. Where neither
+/// does, times may be out of order by [`SKEW_NS`], if only one call is like that.
+fn partner(
+    others: &VecDeque<Waiting>,
+    call: &Call,
+    fingerprint: u64,
+    offset: Option<u64>,
+) -> Option<usize> {
+    let agreeing = |skew: u64| {
+        others.iter().enumerate().filter_map(move |(at, other)| {
+            let equal = other.fingerprint == fingerprint
+                && agree(call, offset, &other.call, other.offset, skew);
+            equal.then_some((at, other.offset.is_some()))
+        })
+    };
+    if let Some((at, _)) = agreeing(0).next() {
+        return Some(at);
+    }
+    let mut late = agreeing(SKEW_NS);
+    let (at, placed) = late.next()?;
+    ((placed && offset.is_some()) || late.next().is_none()).then_some(at)
+}
+
+fn agree(a: &Call, a_offset: Option<u64>, b: &Call, b_offset: Option<u64>, skew: u64) -> bool {
     let (server, client) = match (a.role, b.role) {
         (Role::Server, Role::Client) => (a, b),
         (Role::Client, Role::Server) => (b, a),
@@ -215,7 +238,7 @@ fn agree(a: &Call, a_offset: Option<u64>, b: &Call, b_offset: Option<u64>) -> bo
     // answered after the client has asked.
     // Times are taken when calls return: a server on another processor may have
     // answered before the client's write has returned.
-    let before = |first: Timestamp, then: Timestamp| first.0 <= then.0.saturating_add(SKEW_NS);
+    let before = |first: Timestamp, then: Timestamp| first.0 <= then.0.saturating_add(skew);
     let in_order = client
         .times
         .response_start

@@ -201,7 +201,7 @@ fn is_jwt(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Headers, Version};
+    use crate::http::{Body, Headers, Notes, Version};
 
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
 
@@ -211,9 +211,9 @@ mod tests {
             target: target.into(),
             version: Version::Http11,
             headers: Headers::from_pairs(headers.iter().copied()),
-            body: Default::default(),
+            body: Body::default(),
             ended: true,
-            notes: Default::default(),
+            notes: Notes::default(),
         };
         let found = detect(&request);
         (found.scheme, found.name.to_owned())

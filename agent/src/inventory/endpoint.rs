@@ -387,7 +387,8 @@ mod tests {
         let mut endpoint = endpoint();
         let mut dropped = Dropped::default();
         for number in 0..100 {
-            let query: String = (0..10).map(|n| format!("q{number}x{n}=1&")).collect();
+            let names: Vec<_> = (0..10).map(|n| format!("q{number}x{n}=1")).collect();
+            let query = names.join("&");
             let mut call = call("POST", &format!("/?{query}"), 200 + number);
             let media_type = format!("text/x{number}");
             call.request.headers = Headers::from_pairs([("Content-Type", &*media_type)]);

@@ -180,6 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{Ends, Tls},
+        http::Headers,
         inventory::testing::call,
     };
 
@@ -213,7 +214,7 @@ mod tests {
         call.request.target = "http://ann:secret@Other.example:81/x".into();
         assert_eq!(named(&call).0, "other.example:8080");
         call.request.target = "/".into();
-        call.request.headers = Default::default();
+        call.request.headers = Headers::default();
         assert_eq!(named(&call).0, "10.0.0.1:8080");
         let server_name = Some("tls.example".into());
         let binding = crate::call::Binding::NestedSyscall;

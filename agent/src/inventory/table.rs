@@ -135,13 +135,10 @@ impl Table {
 
     fn put(&mut self, slot: Slot) -> u32 {
         let key = slot.endpoint.key.clone();
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None => {
-                self.slots.push(None);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
         if let Some(place) = self.slots.get_mut(id as usize) {
             *place = Some(slot);
         }

@@ -153,6 +153,12 @@ impl Probes {
         sums
     }
 
+    /// Places that programs are attached to: tracepoints, and files with TLS
+    /// functions by process, where processes are told apart.
+    pub fn attached(&self) -> usize {
+        RAW_TRACEPOINTS.len() + TRACEPOINTS.len() + self.libraries.attached()
+    }
+
     /// TLS libraries: discovery and attachment.
     pub fn libraries(&mut self) -> (&mut Ebpf, &mut Libraries) {
         (&mut self.ebpf, &mut self.libraries)
@@ -185,7 +191,8 @@ impl Probes {
             .programs()
             .filter_map(|(name, program)| {
                 let info = program.info().ok()?;
-                Some((name.to_owned(), info.run_count(), info.run_time().as_nanos() as u64))
+                let nanos = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+                Some((name.to_owned(), info.run_count(), nanos))
             })
             .collect()
     }

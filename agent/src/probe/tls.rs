@@ -92,6 +92,11 @@ impl Libraries {
         &self.list
     }
 
+    /// Files attached to, counted for each process that is told apart.
+    pub(super) fn attached(&self) -> usize {
+        self.attached.len()
+    }
+
     /// Looks into a file and attaches to it when it has TLS functions. `file` is
     /// where it can be opened, `name` what it is called. Returns what was attached
     /// when that is new.

@@ -16,7 +16,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     for character in text.chars() {
         if is_unsafe(character) {
             // Writing to a string cannot fail.
-            drop(write!(shown, "\\u{{{:x}}}", u32::from(character)));
+            _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
         } else {
             shown.push(character);
         }
@@ -25,18 +25,21 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Controls, bidirectional controls (UAX #9), separators of lines and paragraphs,
-/// zero-width characters, interlinear annotations and tags.
+/// zero-width and blank characters, interlinear annotations and tags.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
             '\u{ad}'
                 | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
                 | '\u{180e}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
                 | '\u{feff}'
+                | '\u{ffa0}'
                 | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
         )

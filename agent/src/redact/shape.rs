@@ -4,6 +4,7 @@
 //! times.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::de::IgnoredAny;
 use smallvec::SmallVec;
 
 /// A segment or name longer than this is data, not a word.
@@ -103,9 +104,8 @@ fn has_issuer(digits: &[u8]) -> bool {
         5100..=5599 | 2221..=2720 => len == 16,
         3400..=3499 | 3700..=3799 => len == 15,
         6011 | 6440..=6599 => matches!(len, 16 | 19),
-        3528..=3589 | 6200..=6299 => (16..=19).contains(&len),
+        2200..=2204 | 3528..=3589 | 6200..=6299 => (16..=19).contains(&len),
         3000..=3059 | 3600..=3699 | 3800..=3999 => matches!(len, 14 | 16),
-        2200..=2204 => (16..=19).contains(&len),
         _ => false,
     }
 }
@@ -195,12 +195,33 @@ pub(crate) fn is_jwt(text: &str) -> bool {
         && payload.len() >= 2
         && [header, payload, signature].into_iter().all(is_base64url)
         && header.len() <= 4096
-        && URL_SAFE_NO_PAD.decode(header).is_ok_and(|json| json.first() == Some(&b'{'))
+        && URL_SAFE_NO_PAD
+            .decode(header)
+            .is_ok_and(|json| serde_json::from_slice::<IgnoredAny>(&json).is_ok())
 }
 
 fn is_base64url(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
+
+/// Prefixes of tokens with the least length of what follows.
+const PREFIXES: &[(&str, usize)] = &[
+    ("AIza", 35),
+    ("glpat-", 20),
+    ("npm_", 36),
+    ("pypi-", 50),
+    ("rk_live_", 16),
+    ("SG.", 40),
+    ("shpat_", 32),
+    ("sk-ant-", 40),
+    ("sk-proj-", 40),
+    ("sk_live_", 16),
+    ("sk_test_", 16),
+    ("xoxb-", 20),
+    ("xoxp-", 20),
+    ("xoxa-", 20),
+    ("xoxs-", 20),
+];
 
 /// Whose token this is, by its prefix, length and alphabet.
 pub(crate) fn vendor(text: &str) -> Option<Vendor> {
@@ -223,23 +244,6 @@ pub(crate) fn vendor(text: &str) -> Option<Vendor> {
         }
         _ => {}
     }
-    const PREFIXES: &[(&str, usize)] = &[
-        ("AIza", 35),
-        ("glpat-", 20),
-        ("npm_", 36),
-        ("pypi-", 50),
-        ("rk_live_", 16),
-        ("SG.", 40),
-        ("shpat_", 32),
-        ("sk-ant-", 40),
-        ("sk-proj-", 40),
-        ("sk_live_", 16),
-        ("sk_test_", 16),
-        ("xoxb-", 20),
-        ("xoxp-", 20),
-        ("xoxa-", 20),
-        ("xoxs-", 20),
-    ];
     PREFIXES
         .iter()
         .any(|(prefix, least)| {
@@ -277,7 +281,7 @@ pub(crate) fn is_random(text: &str) -> bool {
         });
         previous = class;
     }
-    letters > 0 && digits > 0 && changes >= len / 4
+    letters > 0 && digits > 0 && changes > len / 4
 }
 
 fn is_plain_id(text: &str) -> bool {

@@ -34,7 +34,7 @@ impl Command {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let (Some(pid), None) = (pid, self.status) {
             // A failure means that it has ended.
-            drop(kill_process(pid, Signal::TERM));
+            _ = kill_process(pid, Signal::TERM);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Live {
     /// Gives the terminal back.
     pub fn close(mut self, runtime: &Runtime) {
         // An error means that the view has ended.
-        drop(self.stop.take().map(|stop| stop.send(())));
+        _ = self.stop.take().map(|stop| stop.send(()));
         if let Some(task) = self.task.take() {
             drop(runtime.block_on(task));
         }

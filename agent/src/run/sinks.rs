@@ -154,7 +154,7 @@ impl Sinks {
             self.metrics.program(&name, runs, nanos);
         }
         self.metrics.flow(pipeline.stats(), capture.losses());
-        self.metrics.probes(capture.libraries().len());
+        self.metrics.probes(capture.probes().attached());
         self.metrics.queue("output", self.printer.dropped());
         let findings = pipeline.detectors().findings();
         let by_severity =
@@ -186,7 +186,7 @@ impl Sinks {
 
     /// Ends a replay, for which there is all the time of the world.
     pub fn close_replay(self, pipeline: &mut Pipeline) -> Result<()> {
-        self.end(pipeline, Duration::from_secs(3600))
+        self.end(pipeline, Duration::from_hours(1))
     }
 
     fn end(self, pipeline: &mut Pipeline, patience: Duration) -> Result<()> {

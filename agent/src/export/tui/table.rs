@@ -19,6 +19,7 @@ use crate::{detect::Finding, export::format};
 const FLEXIBLE_MIN: u16 = 16;
 
 /// A column.
+#[derive(Clone, Copy)]
 struct Column {
     title: &'static str,
     /// Width; 0 shares what is left.

@@ -3,7 +3,7 @@
 
 use ratatui::{style::Style, text::Span};
 
-use crate::export::format;
+use crate::redact::printable;
 
 /// Longest grapheme shown, in bytes: a letter may carry any number of marks, and
 /// a cell that holds thousands of them stalls a terminal.
@@ -33,7 +33,7 @@ fn graphemes(text: &str) -> Vec<(String, usize)> {
 pub(super) fn fit(text: &str, columns: usize) -> String {
     let bounded = head(text, columns);
     let cut = bounded.len() < text.len();
-    let text = format::escape(bounded);
+    let text = printable(bounded);
     let graphemes = graphemes(&text);
     let total = graphemes.iter().map(|(_, width)| width).sum::<usize>();
     if total <= columns && !cut {
@@ -69,7 +69,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
-    for word in format::escape(text).split(' ').filter(|word| !word.is_empty()) {
+    for word in printable(text).split(' ').filter(|word| !word.is_empty()) {
         let graphemes = graphemes(word);
         let length = graphemes.iter().map(|(_, width)| width).sum::<usize>();
         if used > 0 && used + 1 + length > columns {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn piled_up_marks_are_replaced() {
         let zalgo = format!("a{}b", "\u{301}".repeat(1000));
-        assert_eq!(fit(&zalgo, 10), "\u{fffd}b");
+        assert_eq!(fit(&zalgo, 10), "\u{fffd}…");
         let mut huge = "x".repeat(1_000_000);
         huge.push('y');
         assert_eq!(fit(&huge, 4), "xxx…");
@@ -149,6 +149,6 @@ mod tests {
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("", 4), [""]);
-        assert_eq!(wrap("a\nb", 10), ["a\\x0ab"]);
+        assert_eq!(wrap("a\nb", 10), ["a\\u{a}b"]);
     }
 }

@@ -61,12 +61,15 @@ impl Window {
         if second > self.latest || self.latest - second >= SLOTS as u64 {
             return 0;
         }
-        // The remainder is below the length, whatever the cast does.
-        self.slots.get((second % SLOTS as u64) as usize).copied().unwrap_or(0)
+        usize::try_from(second % SLOTS as u64)
+            .ok()
+            .and_then(|slot| self.slots.get(slot))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn slot(&mut self, second: u64) -> Option<&mut u32> {
-        self.slots.get_mut((second % SLOTS as u64) as usize)
+        self.slots.get_mut(usize::try_from(second % SLOTS as u64).ok()?)
     }
 }
 

@@ -55,16 +55,16 @@ pub struct Place {
     pub range: Option<Range>,
     /// Of the objects: what is at each name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<Box<str>, Place>,
+    pub properties: BTreeMap<Box<str>, Self>,
     /// Of the objects: what is at names that are data themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub additional: Option<Box<Place>>,
+    pub additional: Option<Box<Self>>,
     /// Names of the objects are data, all of them: new ones are not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     map: bool,
     /// Of the arrays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<Box<Place>>,
+    pub items: Option<Box<Self>>,
 }
 
 /// Values by JSON type. An integer is not counted as a number.

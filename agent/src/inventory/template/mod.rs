@@ -357,16 +357,13 @@ impl Trie {
 
     fn add(&mut self, parent: NodeId, key: &str, kind: Option<Kind>) -> Option<NodeId> {
         let node = Node { parent, key: key.into(), kind, ..Node::default() };
-        let id = match self.free.pop() {
-            Some(id) => {
-                *self.node_mut(id)? = node;
-                id
-            }
-            None => {
-                let id = NodeId::try_from(self.nodes.len()).ok()?;
-                self.nodes.push(node);
-                id
-            }
+        let id = if let Some(id) = self.free.pop() {
+            *self.node_mut(id)? = node;
+            id
+        } else {
+            let id = NodeId::try_from(self.nodes.len()).ok()?;
+            self.nodes.push(node);
+            id
         };
         self.node_mut(parent)?.children.insert(key.into(), id);
         Some(id)

@@ -33,7 +33,11 @@ pub fn parameter(noun: Option<&str>, used: &[String]) -> String {
     if !used.contains(&base) {
         return base;
     }
-    (2..).map(|number| format!("{base}{number}")).find(|name| !used.contains(name)).unwrap_or(base)
+    // One more candidate than there are names in use.
+    (2..used.len() + 3)
+        .map(|number| format!("{base}{number}"))
+        .find(|name| !used.contains(name))
+        .unwrap_or(base)
 }
 
 /// Singular of an English noun, of the last word of several.

@@ -89,7 +89,7 @@ pub fn classify(segment: &str) -> Option<Part<'_>> {
     (segment.len() > WORD_MAX).then_some(Part { prefix: "", suffix: "", kind: Kind::Text })
 }
 
-/// `Orders(7)`, `Orders('x')`, `Orders(id=7)` and `id='7'` (OData).
+/// `Orders(7)`, `Orders('x')`, `Orders(id=7)` and `id='7'` (`OData`).
 fn keyed(segment: &str) -> Option<Part<'_>> {
     let mut end = segment.len();
     let mut start = 0;
@@ -130,7 +130,7 @@ fn is_ending(suffix: &str) -> bool {
     suffix.len() > 1
         && suffix.len() <= max
         && suffix.bytes().skip(1).all(|byte| byte.is_ascii_alphanumeric())
-        && suffix.bytes().nth(1).is_some_and(|byte| byte.is_ascii_alphabetic())
+        && suffix.as_bytes().get(1).is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// Kind of a whole segment when it looks like a value.
@@ -169,7 +169,7 @@ pub fn detect(segment: &str) -> Option<Kind> {
     {
         return Some(Kind::Ip);
     }
-    if text.starts_with("eyJ") && bytes.iter().filter(|&&byte| byte == b'.').count() == 2 {
+    if text.starts_with("eyJ") && memchr::memchr_iter(b'.', bytes).count() == 2 {
         return Some(Kind::Jwt);
     }
     if is_email(text) {
@@ -230,7 +230,7 @@ fn is_number(bytes: &[u8]) -> bool {
         let digits = part.strip_prefix(b"-").unwrap_or(part);
         digits.first().is_some_and(u8::is_ascii_digit)
             && digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
-            && digits.iter().filter(|&&byte| byte == b'.').count() <= 1
+            && memchr::memchr_iter(b'.', digits).count() <= 1
     };
     let mut parts = bytes.split(|&byte| byte == b',');
     match (parts.next(), parts.next(), parts.next()) {

@@ -8,7 +8,7 @@ const SHORT: [&str; 16] =
     ["id", "by", "to", "of", "in", "on", "is", "or", "at", "as", "up", "no", "go", "my", "do", "v"];
 
 /// Random letters and digits (base64url and alike), ten or more, of mixed classes.
-pub fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     let bytes = text.trim_end_matches('=').as_bytes();
     if bytes.len() < TOKEN_MIN
         || !bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

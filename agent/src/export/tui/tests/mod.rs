@@ -77,7 +77,7 @@ fn call(id: u64, method: &str, path: &str, status: Option<u16>) -> Arc<CallRow> 
     Arc::new(CallRow {
         id,
         time: Timestamp(at(740 + id).0 + 123_000_000),
-        role: if id % 2 == 0 { Role::Client } else { Role::Server },
+        role: if id.is_multiple_of(2) { Role::Client } else { Role::Server },
         both_ends: id == 3,
         method: method.into(),
         path: path.into(),
