@@ -66,8 +66,16 @@ pub(crate) fn socket(fd: u64) -> Option<Socket> {
 pub(crate) fn connection(socket: &Socket, counters: Counters) -> Option<(*mut FlowState, bool)> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(&socket.sock) {
         // SAFETY: the map returned it; it stays valid while the program runs.
-        if unsafe { (*state).flow.id } == socket.inode {
-            return Some((state, false));
+        unsafe {
+            if (*state).flow.id == socket.inode {
+                let ends = &raw mut (*state).tuple;
+                // A client may have written before the server accepted, and only then
+                // has the other end an inode.
+                if (*ends).family == Family::UNIX && (*ends).remote == [0; 16] {
+                    unix_peer(ends, socket.sock);
+                }
+                return Some((state, false));
+            }
         }
     }
     if read::<u16>(socket.socket + offset!(socket_type))? != STREAM {
@@ -107,9 +115,8 @@ unsafe fn tuple(to: *mut Tuple, socket: &Socket, family: Family) {
     to.family = family;
     if family == Family::UNIX {
         to.local[..8].copy_from_slice(&socket.inode.to_ne_bytes());
-        let peer = read::<u64>(sock + offset!(unix_peer)).unwrap_or(0);
-        let number = if peer == 0 { 0 } else { inode_of(peer).unwrap_or(0) };
-        to.remote[..8].copy_from_slice(&number.to_ne_bytes());
+        // SAFETY: as above.
+        unsafe { unix_peer(to, sock) };
         return;
     }
     to.local_port = read(sock + offset!(sock_num)).unwrap_or(0);
@@ -123,6 +130,19 @@ unsafe fn tuple(to: *mut Tuple, socket: &Socket, family: Family) {
         to.local = read(sock + offset!(sock_v6_rcv_saddr)).unwrap_or([0; 16]);
         to.remote = read(sock + offset!(sock_v6_daddr)).unwrap_or([0; 16]);
     }
+}
+
+/// Writes the inode of the other end of a unix socket; zero while it has none.
+///
+/// # Safety
+///
+/// `to` is valid for writes.
+#[inline(never)]
+unsafe fn unix_peer(to: *mut Tuple, sock: u64) {
+    let peer = read::<u64>(sock + offset!(unix_peer)).unwrap_or(0);
+    let number = if peer == 0 { 0 } else { inode_of(peer).unwrap_or(0) };
+    // SAFETY: promised by the caller.
+    unsafe { (&raw mut (*to).remote).cast::<[u8; 8]>().write(number.to_ne_bytes()) };
 }
 
 /// Inode number of a sock's socket.

@@ -242,6 +242,7 @@ impl FlowTable {
     fn socket_data(&mut self, flow: &mut Flow, slot: usize, data: Data, out: &mut Vec<Call>) {
         if data.tuple.family != Family::NONE && data.tuple != flow.tuple {
             self.locate(flow, data.tuple);
+            self.register(flow);
         }
         if matches!(flow.kind, Kind::New) {
             flow.kind = match data.protocol {

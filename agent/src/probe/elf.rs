@@ -4,13 +4,26 @@
 use std::{fs::File, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, read::ReadCache};
+use object::{
+    Endianness, Object as _, SectionIndex,
+    elf::{
+        FileHeader64, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType,
+        Sym64,
+    },
+    read::{
+        ReadCache, ReadRef,
+        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
+    },
+};
 
 /// Files larger than this are not looked into.
 const FILE_MAX: u64 = 1 << 30;
 
-/// Symbols of one file that are looked at.
-const SYMBOLS_MAX: usize = 2_000_000;
+/// Symbol tables and tables of strings larger than this are not looked into.
+const TABLE_MAX: u64 = 64 << 20;
+
+/// Occurrences of a name that are looked at.
+const PLACES_MAX: usize = 4096;
 
 /// Names of the functions that are hooked.
 pub const SYMBOLS: [&str; 6] =
@@ -38,16 +51,16 @@ pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
     let len = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
     ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
     let cache = ReadCache::new(file);
-    let Ok(elf) = object::File::parse(&cache) else { return Ok(None) };
-    if !elf.is_64() || elf.format() != object::BinaryFormat::Elf {
-        return Ok(None);
+    let Ok(header) = FileHeader64::<Endianness>::parse(&cache) else { return Ok(None) };
+    let Ok(elf) = Elf::new(header, &cache) else { return Ok(None) };
+    // What a file exports first: that table is smaller, and survives stripping.
+    for table in [SHT_DYNSYM, SHT_SYMTAB] {
+        let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
+        if found.usable() {
+            return Ok(Some(found));
+        }
     }
-    let mut found = TlsFunctions::default();
-    search(&elf, elf.dynamic_symbols(), &mut found);
-    if !found.usable() {
-        search(&elf, elf.symbols(), &mut found);
-    }
-    Ok(found.usable().then_some(found))
+    Ok(None)
 }
 
 /// An ELF file for a machine with 32-bit words.
@@ -70,33 +83,86 @@ pub fn has_section(path: &Path, name: &str) -> bool {
     object::File::parse(&cache).is_ok_and(|elf| elf.section_by_name(name).is_some())
 }
 
-fn search<'data: 'file, 'file, R: object::ReadRef<'data> + 'file>(
-    elf: &object::File<'data, R>,
-    symbols: impl Iterator<Item = object::Symbol<'data, 'file, R>>,
-    found: &mut TlsFunctions,
-) {
-    for symbol in symbols.take(SYMBOLS_MAX) {
-        if symbol.is_undefined() || symbol.address() == 0 {
-            continue;
+/// The parts of an ELF file that matter here.
+struct Elf<'data, R: ReadRef<'data>> {
+    endian: Endianness,
+    data: R,
+    sections: SectionTable<'data, FileHeader64<Endianness>, R>,
+    segments: &'data [ProgramHeader64<Endianness>],
+}
+
+impl<'data, R: ReadRef<'data>> Elf<'data, R> {
+    fn new(header: &'data FileHeader64<Endianness>, data: R) -> object::Result<Self> {
+        let endian = header.endian()?;
+        let sections = header.sections(endian, data)?;
+        let segments = header.program_headers(endian, data)?;
+        Ok(Self { endian, data, sections, segments })
+    }
+
+    /// Looks for the functions in a symbol table. Names are searched for in the table
+    /// of strings as a whole, so that most symbols cost a comparison of numbers.
+    fn search(&self, table: SectionType) -> Result<TlsFunctions> {
+        let endian = self.endian;
+        let mut found = TlsFunctions::default();
+        let Some(symbols) = self.sections.iter().find(|it| it.sh_type(endian) == table) else {
+            return Ok(found);
+        };
+        let strings = self.sections.section(SectionIndex(symbols.sh_link(endian) as usize));
+        let Ok(strings) = strings else { return Ok(found) };
+        for part in [symbols, strings] {
+            let size = part.sh_size(endian);
+            ensure!(size <= TABLE_MAX, "a symbol table of {size} bytes, over {TABLE_MAX}");
         }
-        let Ok(name) = symbol.name() else { continue };
-        let slots = found.offsets.iter_mut().zip(SYMBOLS);
-        for (slot, _) in slots.filter(|(slot, wanted)| slot.is_none() && *wanted == name) {
-            *slot = file_offset(elf, symbol.address());
+        let Ok(strings) = strings.data(endian, self.data) else { return Ok(found) };
+        let places = names(strings);
+        if places.is_empty() {
+            return Ok(found);
         }
+        let symbols = symbols.data_as_array::<Sym64<Endianness>, _>(endian, self.data);
+        for symbol in symbols.unwrap_or_default() {
+            let Ok(place) = places.binary_search_by_key(&symbol.st_name(endian), |place| place.0)
+            else {
+                continue;
+            };
+            let address = symbol.st_value(endian);
+            if symbol.st_shndx(endian) != SHN_UNDEF
+                && address != 0
+                && let Some(&(_, function)) = places.get(place)
+                && let Some(slot) = found.offsets.get_mut(function)
+            {
+                *slot = slot.or_else(|| self.file_offset(address));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where an address lies in the file, by the segments that are loaded.
+    fn file_offset(&self, address: u64) -> Option<u64> {
+        let endian = self.endian;
+        self.segments.iter().filter(|it| it.p_type(endian) == PT_LOAD).find_map(|segment| {
+            let within = address.checked_sub(segment.p_vaddr(endian))?;
+            let inside = within < segment.p_filesz(endian);
+            inside.then(|| segment.p_offset(endian).checked_add(within))?
+        })
     }
 }
 
-/// Where an address lies in the file, by the segments that are loaded.
-fn file_offset<'data, R: object::ReadRef<'data>>(
-    elf: &object::File<'data, R>,
-    address: u64,
-) -> Option<u64> {
-    elf.segments().find_map(|segment| {
-        let (offset, size) = segment.file_range();
-        let within = address.checked_sub(segment.address())?;
-        (within < size).then(|| offset.checked_add(within))?
-    })
+/// Where the wanted names are in a table of strings, in ascending order, with their
+/// index in [`SYMBOLS`]. Linkers may store a name as the end of a longer one.
+fn names(strings: &[u8]) -> Vec<(u32, usize)> {
+    let mut places = Vec::new();
+    for (index, name) in SYMBOLS.iter().enumerate() {
+        let finder = memchr::memmem::Finder::new(name);
+        for at in finder.find_iter(strings).take(PLACES_MAX) {
+            if strings.get(at + name.len()) == Some(&0)
+                && let Ok(at) = u32::try_from(at)
+            {
+                places.push((at, index));
+            }
+        }
+    }
+    places.sort_unstable();
+    places
 }
 
 #[cfg(test)]
