@@ -12,6 +12,8 @@ use support::{
     directory, net,
 };
 
+mod layout;
+
 /// `$1` is Python, `$2` a directory, `$3` a port: three files are requested, one of
 /// which is not there.
 const SCRIPT: &str = "\

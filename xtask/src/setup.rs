@@ -16,6 +16,7 @@ use crate::{
 /// Peers and tools of the tests.
 const TESTS: &[&str] = &[
     "curl",
+    "dwarves",
     "iproute2",
     "nginx",
     "nodejs",

@@ -86,6 +86,13 @@ pub fn parse(bytes: &[u8]) -> Result<Layout> {
     Ok(layout)
 }
 
+/// The fields of a layout: the structure, the member by the names that it has had,
+/// and where it was found.
+pub fn named(mut layout: Layout) -> Vec<(&'static str, &'static [&'static str], u32)> {
+    let fields = FIELDS.iter();
+    fields.map(|field| (field.structure, field.members, *(field.slot)(&mut layout))).collect()
+}
+
 fn offset(types: &TypeInformation, field: &Field) -> Result<u32> {
     // By kind as well as by name: functions and structures share one name space.
     let structure = types

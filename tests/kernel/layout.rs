@@ -1,0 +1,36 @@
+//! Offsets of kernel structures against another reader of the kernel's types: pahole.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use apiscope::probe::layout::{KERNEL_BTF, named, read};
+use support::child::output;
+
+#[test]
+fn offsets_are_those_that_pahole_finds() -> Result<()> {
+    let fields = named(read(Path::new(KERNEL_BTF))?);
+    for (structure, members, offset) in fields {
+        // pahole does not look into members: a socket's common part begins it.
+        let (structure, members): (_, Vec<_>) = match members {
+            [member] if member.starts_with("__sk_common.") => {
+                ("sock_common", vec![member.trim_start_matches("__sk_common.")])
+            }
+            _ => (structure, members.to_vec()),
+        };
+        let text = output(Command::new("pahole").args(["-C", structure, KERNEL_BTF]))?;
+        let found = text.lines().find_map(|line| member(line, &members));
+        let found = found.with_context(|| format!("pahole: no {members:?} in {text}"))?;
+        ensure!(found == offset, "{structure} {members:?}: {offset}, pahole says {found}");
+    }
+    Ok(())
+}
+
+/// The offset that a line tells of one of these members: `type name; /* 16 8 */`.
+fn member(line: &str, members: &[&str]) -> Option<u32> {
+    let (declaration, comment) = line.split_once(';')?;
+    let name = declaration.rsplit([' ', '\t', '*']).next()?;
+    let name = name.split('[').next()?;
+    let (_, place) = comment.split_once("/*")?;
+    let offset = place.split_ascii_whitespace().next()?.trim_end_matches(':');
+    members.contains(&name).then(|| offset.parse().ok())?
+}
