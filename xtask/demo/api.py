@@ -1,8 +1,9 @@
 """A small API of a shop, over HTTP and HTTPS, for `cargo xtask demo`.
 
 It has the faults that a watched API is hoped not to have: a user's record leaks
-fields, the report is open to Basic credentials over plain HTTP, and an order
-echoes the card it was paid with. All people and numbers in it are invented.
+fields, the report is open to Basic credentials over plain HTTP, an order echoes
+the card it was paid with, and a search that fails answers with a stack trace. All
+people and numbers in it are invented.
 
 Usage: api.py DIRECTORY. The directory holds cert.pem and key.pem; `http` and
 `https` in it say where the API listens, `services` what it is called by its
@@ -16,8 +17,10 @@ import re
 import ssl
 import sys
 import threading
+import traceback
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 HTTP_PORT = 8980
 HTTPS_PORT = 8943
@@ -147,6 +150,15 @@ class Shop(BaseHTTPRequestHandler):
             return self.answer(401, {"error": "who are you?"})
         return self.answer(200, {"orders": len(ORDERS), "users": len(USERS)})
 
+    def search(self):
+        query = parse_qs(urlsplit(self.path).query)
+        try:
+            if "'" in query.get("q", [""])[0]:
+                raise ValueError("unterminated quoted string")
+            self.answer(200, {"hits": [order["item"] for order in ORDERS.values()]})
+        except ValueError:
+            self.answer(500, {"error": traceback.format_exc()})
+
     def log_message(self, *_):
         pass
 
@@ -161,6 +173,7 @@ ROUTES = [
     ("GET", r"/api/v1/orders/" + UUID, Shop.order),
     ("DELETE", r"/api/v1/orders/" + UUID, Shop.delete_order),
     ("GET", r"/api/v1/admin/report", Shop.report),
+    ("GET", r"/api/v1/search", Shop.search),
 ]
 
 

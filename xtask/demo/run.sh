@@ -29,6 +29,14 @@ quietly() {
 # A monitor.
 for _ in 1 2 3; do quietly "$http/healthz"; done
 
+# A scanner, which finds nothing.
+for path in .env .git/config admin.php api/v1/internal/debug backup.sql config.json \
+    phpmyadmin/ server-status wp-login.php xmlrpc.php actuator/env api/swagger.json \
+    .aws/credentials .htpasswd api/graphql console cgi-bin/test debug/pprof dump.sql \
+    id_rsa manager/html metrics old/index.php solr/admin vendor/phpunit; do
+    quietly --user-agent scanner/0.1 "$http/$path"
+done
+
 # A browser-like client: one connection, many calls.
 quietly "$http/api/v1/users?page=1&sort=name" \
     --next "$http/api/v1/users/1" --next "$http/api/v1/users/2" \
@@ -53,8 +61,6 @@ quietly --header "Authorization: Bearer $token" --json '{"quantity":-1}' "$https
 quietly --user ada:open-sesame "$http/api/v1/admin/report"
 quietly "$http/api/v1/admin/report"
 
-# A scanner.
-for path in .env .git/config admin.php api/v1/internal/debug backup.sql config.json \
-    phpmyadmin/ server-status wp-login.php xmlrpc.php actuator/env api/swagger.json; do
-    quietly --user-agent scanner/0.1 "$http/$path"
-done
+# A partner who has a key, and a question that the API cannot answer.
+quietly "$http/api/v1/search?q=tea&api_key=pk-4711-not-a-real-key"
+quietly "$http/api/v1/search?q=%27&api_key=pk-4711-not-a-real-key"

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{cargo, command, require_root, root, run, say, target};
+use crate::{
+    setup,
+    shell::{cargo, command, require_root, root, run, say, target},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -15,6 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn task(args: &Args) -> Result<()> {
+    setup::demo()?;
     say("build the agent");
     run(cargo().args(["build", "--package", "apiscope", "--bin", "apiscope"]))?;
     require_root("watching")?;

@@ -29,6 +29,9 @@ const TESTS: &[&str] = &[
     "wrk",
 ];
 
+/// The API and the clients of the demo.
+const DEMO: &[&str] = &["curl", "openssl", "python3"];
+
 /// What starts a guest; its kernel is downloaded beside the system's own.
 const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
 
@@ -67,6 +70,12 @@ pub(crate) fn task(args: &Args) -> Result<()> {
         bpf::toolchain::install()?;
     }
     Ok(())
+}
+
+/// What the demo needs beside the agent.
+pub(crate) fn demo() -> Result<()> {
+    packages("the programs of the demo", DEMO)?;
+    mounts()
 }
 
 /// Installs those of the packages that are missing.

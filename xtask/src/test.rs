@@ -23,6 +23,10 @@ use crate::{
 const KERNEL: &str = "kernel";
 const GUEST_ONLY: &str = "vm";
 
+/// What every build is of: with another choice of packages cargo would unify features
+/// otherwise, and compile dependencies again.
+const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
+
 /// Seconds that each fuzz target gets: enough to run the corpus and find what is
 /// easily found.
 const FUZZ_SECONDS: u32 = 15;
@@ -52,9 +56,9 @@ pub(crate) fn task(args: &Args) -> Result<()> {
     steps.run("set-up", || passed(setup(guests, !args.quick)));
     steps.run("lint", || passed(lint::task()));
     steps.run("kernel programs", || passed(bpf::check()));
-    steps.run("unit tests", || passed(unit_tests()));
-    steps.run("build", || {
-        passed(run(cargo().args(["build", "--package", "apiscope", "--bin", "apiscope"])))
+    steps.run("build", || passed(run(cargo().arg("build").args(WORKSPACE).arg("--all-targets"))));
+    steps.run("unit tests", || {
+        passed(run(cargo().arg("test").args(WORKSPACE).args(["--lib", "--bins"])))
     });
     steps.run("tests on this machine", host_tests);
     steps.run("fuzz", || if args.quick { Ok(Outcome::Skipped("--quick".into())) } else { fuzz() });
@@ -126,17 +130,6 @@ fn setup(vm: bool, bpf: bool) -> Result<()> {
     setup::task(&setup::Args { bpf, vm, tests: true })
 }
 
-fn unit_tests() -> Result<()> {
-    run(cargo().args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "agent-ebpf",
-        "--exclude",
-        "apiscope-tests",
-    ]))
-}
-
 /// A test program of the `tests` package.
 struct Target {
     name: String,
@@ -145,9 +138,9 @@ struct Target {
 
 /// Compiles the test programs and says where they are.
 fn targets() -> Result<Vec<Target>> {
-    let build = ["test", "--package", "apiscope-tests", "--tests", "--no-run"];
-    run(cargo().args(build))?;
-    let messages = output(cargo().args(build).args(["--quiet", "--message-format=json"]))?;
+    let mut build = cargo();
+    build.arg("test").args(WORKSPACE).args(["--tests", "--no-run", "--quiet"]);
+    let messages = output(build.arg("--message-format=json"))?;
     messages
         .lines()
         .filter(|line| line.starts_with('{'))
@@ -167,7 +160,7 @@ fn target(message: &Value) -> Option<Target> {
 
 fn host_tests() -> Result<Outcome> {
     let mut test = cargo();
-    test.args(["test", "--package", "apiscope-tests", "--lib", "--no-fail-fast"]);
+    test.arg("test").args(WORKSPACE).arg("--no-fail-fast");
     for target in targets()?.iter().filter(|target| !target.name.starts_with(GUEST_ONLY)) {
         test.args(["--test", &target.name]);
     }
