@@ -45,8 +45,10 @@ fn both_formats_of_a_document_say_the_same() -> Result<()> {
     for service in SERVICES {
         let yaml = state.ask(&["openapi", "--service", service])?;
         let json = state.ask(&["openapi", "--service", service, "--format", "json"])?;
-        let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
-        assert_eq!(yaml, serde_json::from_str::<Value>(&json)?, "{service}");
+        // JSON is YAML; two parsers would round numbers in two ways.
+        let [yaml, json]: [Value; 2] =
+            [serde_yaml_ng::from_str(&yaml)?, serde_yaml_ng::from_str(&json)?];
+        assert_eq!(yaml, json, "{service}");
     }
     Ok(())
 }

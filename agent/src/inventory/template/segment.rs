@@ -97,15 +97,16 @@ fn keyed(segment: &str) -> Option<Part<'_>> {
         let open = inner.find('(').filter(|&at| is_identifier(inner.get(..at).unwrap_or("")))?;
         (start, end) = (open + 1, inner.len());
     }
-    let mut keyed = start > 0;
+    let called = start > 0;
+    let mut named = false;
     if let Some(equals) = segment.get(start..end)?.find('=')
         && is_identifier(segment.get(start..start + equals)?)
     {
         start += equals + 1;
-        keyed = true;
+        named = true;
     }
     let value = segment.get(start..end)?;
-    if !keyed || value.is_empty() {
+    if !(called || named) || value.is_empty() {
         return None;
     }
     let quoted = value.len() >= 2 && value.starts_with('\'') && value.ends_with('\'');
@@ -113,7 +114,8 @@ fn keyed(segment: &str) -> Option<Part<'_>> {
         (start, end) = (start + 1, end - 1);
         detect(segment.get(start..end)?).unwrap_or(Kind::Name)
     } else {
-        detect(value)?
+        // `limits(seconds)` is a word, `limit=seconds` has a value.
+        detect(value).or(named.then_some(Kind::Name))?
     };
     Some(Part { prefix: segment.get(..start)?, suffix: segment.get(end..)?, kind })
 }
@@ -414,6 +416,8 @@ mod tests {
             ("Orders('x')", "Orders('", "')"),
             ("Orders(id=7)", "Orders(id=", ")"),
             ("id='7'", "id='", "'"),
+            ("color=red", "color=", ""),
+            ("Orders(color=red)", "Orders(color=", ")"),
         ] {
             let part = classify(segment).unwrap();
             assert_eq!((part.prefix, part.suffix), (prefix, suffix), "{segment}");
