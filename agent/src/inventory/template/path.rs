@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use smallvec::SmallVec;
 
-use super::segment::{self, Kind, Part};
+use super::{
+    segment::{self, Kind, Part},
+    words,
+};
 use crate::redact;
 
 /// Longest path that is templated.
@@ -74,7 +77,7 @@ impl<'a> Path<'a> {
                 let text = Part { prefix: "", suffix: "", kind: Kind::Text };
                 redact::is_secret(part).then_some(text)
             });
-            after_api = segment::is_version(part);
+            after_api = words::is_version(part);
             segments.push(match found {
                 None => Segment { key: escape(part), kind: None },
                 Some(found) => Segment {
