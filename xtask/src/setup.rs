@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     bpf,
-    shell::{command, output, require_root, run, say},
+    shell::{command, output, require_root, run, say, target},
     vm,
 };
 
@@ -31,6 +31,10 @@ const TESTS: &[&str] = &[
 
 /// The API and the clients of the demo.
 const DEMO: &[&str] = &["curl", "openssl", "python3"];
+
+/// What the tests ask whether a document is right, from the Python package index.
+const VALIDATORS: &[&str] =
+    &["openapi-spec-validator==0.9.0", "openapi-schema-validator==0.9.0", "jsonschema==4.26.0"];
 
 /// What starts a guest; its kernel is downloaded beside the system's own.
 const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
@@ -58,6 +62,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
     let all = !(args.bpf || args.vm || args.tests);
     if all || args.tests {
         packages("the peers of the tests", TESTS)?;
+        validators()?;
         mounts()?;
     }
     if all || args.vm {
@@ -130,6 +135,23 @@ fn disable(packages: &[&str]) -> Result<()> {
         run(command("systemctl").args(["disable", "--now", service]))?;
     }
     Ok(())
+}
+
+/// Installs the validators into a Python environment of their own.
+fn validators() -> Result<()> {
+    let venv = target().join("venv");
+    let python = venv.join("bin/python");
+    let listed = command(&python).args(["-m", "pip", "freeze"]).output();
+    let found = listed.map(|listed| String::from_utf8_lossy(&listed.stdout).into_owned());
+    let found = found.unwrap_or_default();
+    if VALIDATORS.iter().all(|wanted| found.lines().any(|line| line == *wanted)) {
+        say("the validators: nothing to install");
+        return Ok(());
+    }
+    say(&format!("the validators: install {}", VALIDATORS.join(" ")));
+    run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(command(&python).args(install).args(VALIDATORS))
 }
 
 /// Mounts the kernel's file systems that the agent and its tests read.

@@ -72,7 +72,8 @@ pub(super) struct PathSecret<'a> {
 
 impl PathSecret<'_> {
     fn words(&self) -> String {
-        format!("path, at {}: {}", redact::name(self.name), self.what)
+        let at = if self.name.is_empty() { "the start".into() } else { redact::name(self.name) };
+        format!("path, at {at}: {}", self.what)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    call::{Call, Endpoint, Ends, Timestamp},
+    call::{Binding, Call, Endpoint, Ends, Timestamp},
     http::{Body, BodyState},
     pipeline::Observed,
     redact,
@@ -35,7 +35,8 @@ impl JsonLines {
         let mut object = Object::open(out);
         object.put("timestamp", &rfc3339(call.times.request_start));
         request(call, &mut object);
-        object.put("http.route", &*redact::path(&observed.observation.endpoint.route));
+        // The inventory's own text: secrets are parameters in it.
+        object.put("http.route", &*redact::printable(&observed.observation.endpoint.route));
         if let Some(status) = call.status() {
             object.put("http.response.status_code", &status);
         }
@@ -70,9 +71,15 @@ impl JsonLines {
             object.put(&format!("apiscope.lost.{}", cause.as_str()), &bytes);
         }
         if let Some(tls) = &call.tls {
-            object.put("apiscope.tls.library", &*tls.library);
-            object.put("apiscope.binding", tls.binding.as_str());
-            object.put("apiscope.binding.confidence", &tls.binding.confidence());
+            let known = !tls.library.is_empty();
+            if known {
+                object.put("apiscope.tls.library", &*tls.library);
+            }
+            // In an archive there is nothing to bind.
+            if known || tls.binding != Binding::None {
+                object.put("apiscope.binding", tls.binding.as_str());
+                object.put("apiscope.binding.confidence", &tls.binding.confidence());
+            }
         }
         object.put("apiscope.connection.id", &call.connection.id);
         self.body("request", &call.request.body, object);
@@ -135,6 +142,8 @@ fn network(call: &Call, object: &mut Object<'_>) {
 
 fn endpoint(end: &str, at: Endpoint<'_>, object: &mut Object<'_>) {
     match at {
+        // An archive does not say where the client was.
+        Endpoint::Inet(address) if address.ip().is_unspecified() && address.port() == 0 => {}
         Endpoint::Inet(address) => {
             object.put(&format!("{end}.address"), &address.ip().to_string());
             object.put(&format!("{end}.port"), &address.port());

@@ -111,6 +111,8 @@ impl Store {
         }
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // What was merged away is gone from the file as well.
+        self.connection.pragma_update(None, "secure_delete", "ON")?;
         for (step, after) in MIGRATIONS.iter().zip(1_i64..).skip(version) {
             let transaction = self.connection.transaction()?;
             transaction.execute_batch(step)?;

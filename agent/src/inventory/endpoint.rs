@@ -13,6 +13,7 @@ use super::{
 use crate::{
     call::{Call, Timestamp},
     http::{Body, BodyState, Headers},
+    redact,
 };
 
 /// Names of query parameters that are kept.
@@ -123,7 +124,8 @@ impl Endpoint {
         if credential.scheme != AuthScheme::None
             && !self.credentials.contains_key(&credential.scheme)
         {
-            let carrier = Credential { place: credential.place, name: credential.name.to_owned() };
+            let name = redact::name(credential.name).into_owned();
+            let carrier = Credential { place: credential.place, name };
             self.credentials.insert(credential.scheme, carrier);
         }
         match &call.response {
@@ -292,6 +294,7 @@ fn query_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
         let fits = !name.is_empty()
             && name.len() <= QUERY_NAME_MAX
             && !name.contains(char::is_control)
+            && !redact::is_secret(&name)
             && segment::detect(&name).is_none();
         fits.then_some(name)
     })
@@ -377,7 +380,7 @@ mod tests {
 
     #[test]
     fn query_names_that_may_be_values_are_left_out() {
-        let query = "a=1&secret&%62+=2&550e8400-e29b-41d4-a716-446655440000=1&=3&page%5Bsize%5D=9";
+        let query = "sk_live_51HxK2eZvKYlo2C0aBcDeFgH=1&a=1&secret&%62+=2&550e8400-e29b-41d4-a716-446655440000=1&=3&page%5Bsize%5D=9";
         let names: Vec<_> = query_names(query).collect();
         assert_eq!(names, ["a", "b+", "page[size]"]);
     }

@@ -88,6 +88,12 @@ pub fn name(name: &str) -> Cow<'_, str> {
     printable(name)
 }
 
+/// Whether text from a URL (a segment of a path, a name) looks like a secret, so that
+/// it must not be kept.
+pub fn is_secret(text: &str) -> bool {
+    looks_secret(text)
+}
+
 fn has_secret(segment: &str) -> bool {
     segment.contains('=') || segment.split(';').any(looks_secret)
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub use format::Format;
 use serde::{Deserialize, Serialize};
 
+use crate::redact;
+
 /// Places of one schema; what is found beyond is counted in `cut`.
 const PLACES_MAX: u32 = 2000;
 /// Levels of nesting that are looked into.
@@ -285,10 +287,11 @@ impl Text {
     }
 }
 
-/// A property name that is a value: a number, an id, an address, a date.
+/// A property name that is a value: a number, an id, an address, a date, a secret.
 fn is_data(name: &str) -> bool {
     use super::template::{Kind, segment::detect};
     name.is_empty()
+        || redact::is_secret(name)
         || detect(name).is_some_and(|kind| kind != Kind::PrefixedId || name.contains('-'))
 }
 
@@ -325,6 +328,10 @@ mod tests {
         let numbers = schema(&[r#"{"1":{"a":1},"2":{"a":2},"name":"x"}"#]);
         assert_eq!(numbers.root.properties.len(), 1);
         assert_eq!(numbers.root.additional.unwrap().types.object, 2);
+
+        let key = "sk_live_51HxK2eZvKYlo2C0aBcDeFgH";
+        let secrets = schema(&[&format!(r#"{{"ann@example.com":1,"{key}":2,"name":"x"}}"#)]);
+        assert_eq!(secrets.root.properties.len(), 1);
 
         let mut many = Schema::default();
         for number in 0..64 {

@@ -5,21 +5,17 @@
 pub mod name;
 mod path;
 pub mod segment;
+mod settle;
 mod token;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use path::Path;
 pub use segment::Kind;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-/// Siblings from which on free words at one level may be values.
-const SIBLINGS: usize = 32;
-/// Siblings such as `alice42` from which on they are values.
-const NUMBERED: usize = 2;
-/// Calls up to which a sibling is one of many, not a place of its own.
-const FEW: u64 = 8;
 /// Key of a segment that is a value as a whole.
 const VALUE: &str = "{}";
 /// Node of the path `/`.
@@ -99,7 +95,7 @@ impl Trie {
                 Some(next) => next,
                 None if self.nodes.len() - self.free.len() >= self.limit => return None,
                 None => {
-                    let names = self.node(at)?.names && !segment::is_fixed(&segment.key);
+                    let names = self.node(at)?.names && !words::is_fixed(&segment.key);
                     let (key, kind) = match segment.kind {
                         None if names => (VALUE, Some(Kind::Name)),
                         kind => (&*segment.key, kind),
@@ -172,7 +168,7 @@ impl Trie {
             route.push('/');
             let Some((prefix, suffix)) = node.key.split_once(VALUE) else {
                 route.push_str(&node.key);
-                noun = Some(&*node.key).filter(|key| !segment::is_version(key));
+                noun = Some(&*node.key).filter(|key| !words::is_version(key));
                 continue;
             };
             let own = prefix.trim_end_matches(['\'', '=', '(']);
@@ -194,160 +190,23 @@ impl Trie {
         (route, parameters)
     }
 
-    /// Merges the words below `at` when there are so many that they are values;
-    /// `calls` tells how often an endpoint was called.
-    pub fn settle(&mut self, at: NodeId, calls: &dyn Fn(u32) -> u64) -> Option<Merge> {
-        let mut merge = Merge::default();
-        if !self.settle_level(at, calls, &mut merge) {
-            return None;
-        }
-        let below = self.child_by_key(at, VALUE)?;
-        self.visit(below, &mut |node| merge.nodes.push(node));
-        Some(merge)
-    }
-
-    fn settle_level(&mut self, at: NodeId, calls: &dyn Fn(u32) -> u64, merge: &mut Merge) -> bool {
-        let members = self.members(at, calls);
-        if members.is_empty() {
-            return false;
-        }
-        let Some(into) = self.child_by_key(at, VALUE).or_else(|| {
-            // The members leave at once, so this is within the limit.
-            self.add(at, VALUE, Some(Kind::Name))
-        }) else {
-            return false;
-        };
-        if let Some(node) = self.node_mut(into) {
-            node.kind = Some(Kind::Name);
-        }
-        for member in members {
-            self.merge(member, into, merge);
-        }
-        if let Some(node) = self.node_mut(at) {
-            node.names = true;
-        }
-        // What was spread over the members is now together.
-        let mut levels = Vec::new();
-        self.visit(into, &mut |node| levels.push(node));
-        for level in levels {
-            // A level may have been merged away by one before it.
-            if self.node(level).is_some_and(|node| !node.key.is_empty()) {
-                self.settle_level(level, calls, merge);
-            }
-        }
-        true
-    }
-
-    /// Children of `at` that are values, by their number and likeness.
-    fn members(&self, at: NodeId, calls: &dyn Fn(u32) -> u64) -> Vec<NodeId> {
-        let Some(level) = self.node(at).filter(|_| at != ROOT) else { return Vec::new() };
-        let words = || level.children.iter().filter(|(key, _)| !key.contains('{'));
-        let numbered: Vec<NodeId> = words()
-            .filter(|(key, _)| segment::is_numbered_word(key))
-            .map(|(_, child)| *child)
-            .collect();
-        if numbered.len() >= NUMBERED {
-            let shape = self.shape(&numbered);
-            return words()
-                .filter(|(key, child)| {
-                    numbered.contains(child)
-                        || segment::is_plain_word(key) && self.fits(**child, &shape)
-                })
-                .map(|(_, child)| *child)
-                .collect();
-        }
-        let count = words().count();
-        if count < SIBLINGS {
-            return Vec::new();
-        }
-        let members: Vec<NodeId> = words()
-            .filter(|(key, child)| {
-                let mut sum = 0_u64;
-                self.visit(**child, &mut |node| {
-                    sum = self.endpoints(node).fold(sum, |sum, id| sum.saturating_add(calls(id)));
-                });
-                // Names of procedures (`getUser`) are fixed, however many there are.
-                let mixed = key.bytes().skip(1).any(|byte| byte.is_ascii_uppercase())
-                    && key.bytes().any(|byte| byte.is_ascii_lowercase());
-                sum <= FEW && !mixed && !segment::is_fixed(key)
-            })
-            .map(|(_, child)| *child)
-            .collect();
-        if members.len() * 4 >= count * 3 { members } else { Vec::new() }
-    }
-
-    /// What follows any of `nodes`: keys below and methods at them.
-    fn shape(&self, nodes: &[NodeId]) -> (BTreeSet<&str>, BTreeSet<u8>) {
-        let mut keys = BTreeSet::new();
-        let mut methods = BTreeSet::new();
-        for node in nodes.iter().filter_map(|&node| self.node(node)) {
-            methods.extend(node.endpoints.iter().map(|(method, _)| *method));
-            for key in node.children.keys() {
-                keys.insert(if segment::is_numbered_word(key) { VALUE } else { &**key });
-            }
-        }
-        (keys, methods)
-    }
-
-    fn fits(&self, node: NodeId, (keys, methods): &(BTreeSet<&str>, BTreeSet<u8>)) -> bool {
-        self.node(node).is_some_and(|node| {
-            node.endpoints.iter().all(|(method, _)| methods.contains(method))
-                && node.children.keys().all(|key| {
-                    keys.contains(&**key)
-                        || keys.contains(VALUE)
-                            && (segment::is_numbered_word(key) || segment::is_plain_word(key))
-                })
-        })
-    }
-
-    /// Moves all of `from` to `into` and frees it.
-    fn merge(&mut self, from: NodeId, into: NodeId, merge: &mut Merge) {
-        let Some(node) = self.node_mut(from).map(std::mem::take) else { return };
-        if let Some(parent) = self.node_mut(node.parent) {
-            parent.children.remove(&node.key);
-        }
-        self.free.push(from);
-        for (method, endpoint) in node.endpoints {
-            match self.endpoint(into, method) {
-                Some(kept) => merge.merged.push((endpoint, kept)),
-                None => self.set_endpoint(into, method, endpoint),
-            }
-        }
-        for (key, child) in node.children {
-            let same = self.child_by_key(into, &key);
-            if let Some(moved) = self.node_mut(child) {
-                moved.parent = into;
-            }
-            if let Some(same) = same {
-                let kind = self.node(child).and_then(|child| child.kind);
-                // The key must not be removed from `into`, which has it from `same`.
-                self.merge_below(child, same, merge);
-                if let (Some(kind), Some(same)) = (kind, self.node_mut(same)) {
-                    same.kind = Some(same.kind.map_or(kind, |known| known.join(kind)));
-                }
-            } else if let Some(into) = self.node_mut(into) {
-                into.children.insert(key, child);
-            }
-        }
-        if let Some(into) = self.node_mut(into) {
-            into.names |= node.names;
-        }
-    }
-
-    fn merge_below(&mut self, from: NodeId, into: NodeId, merge: &mut Merge) {
-        if let Some(node) = self.node_mut(from) {
-            // Its parent has no child of this key: the empty key is the root's.
-            node.key = Box::default();
-        }
-        self.merge(from, into, merge);
-    }
-
     fn child(&self, at: NodeId, segment: &path::Segment<'_>) -> Option<NodeId> {
         let node = self.node(at)?;
         if let Some(child) = node.children.get(&*segment.key) {
             return Some(*child);
         }
-        let name = segment.kind.is_none() && node.names && !segment::is_fixed(&segment.key);
+        if segment.kind.is_some() {
+            return None;
+        }
+        let (stem, ending) = segment::split_ending(&segment.key);
+        if !ending.is_empty() && !words::is_fixed(stem) {
+            let child = node.children.get(&*format!("{VALUE}{ending}")).copied();
+            let names = |id: &NodeId| self.node(*id).is_some_and(|it| it.kind == Some(Kind::Name));
+            if let Some(child) = child.filter(names) {
+                return Some(child);
+            }
+        }
+        let name = node.names && !words::is_fixed(&segment.key);
         name.then(|| node.children.get(VALUE).copied()).flatten()
     }
 

@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use smallvec::SmallVec;
 
-use super::segment::{self, Kind};
+use super::{
+    segment::{self, Kind, Part},
+    words,
+};
+use crate::redact;
 
 /// Longest path that is templated.
 const PATH_MAX: usize = 2048;
@@ -65,9 +69,15 @@ impl<'a> Path<'a> {
             let found = segment::classify(part).filter(|found| {
                 let whole = found.prefix.is_empty() && found.suffix.is_empty();
                 let sure = matches!(found.kind, Kind::Integer | Kind::Uuid) && whole;
-                !version && (!first || sure || part.len() > 64)
+                // `Orders(7)` and `id=7` say themselves what is a value.
+                !version && (!first || sure || part.len() > 64 || !found.prefix.is_empty())
             });
-            after_api = segment::is_version(part);
+            // A route is shown, so whatever may be a secret is a value, wherever it is.
+            let found = found.or_else(|| {
+                let text = Part { prefix: "", suffix: "", kind: Kind::Text };
+                redact::is_secret(part).then_some(text)
+            });
+            after_api = words::is_version(part);
             segments.push(match found {
                 None => Segment { key: escape(part), kind: None },
                 Some(found) => Segment {
@@ -140,7 +150,23 @@ mod tests {
         assert_eq!(keys("/rest/api/3/project/10"), ["rest", "api", "3", "project", "{}"]);
         assert_eq!(keys("/v1/7"), ["v1", "{}"]);
         assert_eq!(keys("/AB-1234/x"), ["AB-1234", "x"]);
+        assert_eq!(keys("/Orders(7)/Lines"), ["Orders({})", "Lines"]);
+        assert_eq!(keys("/Orders('a')/Lines"), ["Orders('{}')", "Lines"]);
         assert_eq!(keys("/42"), ["{}"]);
+    }
+
+    #[test]
+    fn secrets_are_values_wherever_they_are() {
+        for (path, expected) in [
+            ("/ann@example.com/inbox", ["{}", "inbox"]),
+            ("/eyJhbGciOiJub25lIn0.e30.c2ln/inbox", ["{}", "inbox"]),
+            ("/f3Kq9Zt7Lw2Xc8Vb5Nm1Pd6R/inbox", ["{}", "inbox"]),
+            ("/users/ann:+4930123456", ["users", "{}"]),
+            ("/token=plain/inbox", ["token={}", "inbox"]),
+            ("/inbox/token=plain", ["inbox", "token={}"]),
+        ] {
+            assert_eq!(keys(path), expected, "{path}");
+        }
     }
 
     #[test]

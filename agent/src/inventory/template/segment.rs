@@ -78,9 +78,8 @@ pub fn classify(segment: &str) -> Option<Part<'_>> {
         return Some(part);
     }
     // `7.json`, `7:activate`: the value ends at the last separator.
-    if let Some(at) = segment.rfind(['.', ':'])
-        && let Some((stem, suffix)) = segment.split_at_checked(at)
-        && is_ending(suffix)
+    let (stem, suffix) = split_ending(segment);
+    if !suffix.is_empty()
         && let Some(kind) = detect(stem)
         && kind != Kind::Slug
     {
@@ -97,15 +96,16 @@ fn keyed(segment: &str) -> Option<Part<'_>> {
         let open = inner.find('(').filter(|&at| is_identifier(inner.get(..at).unwrap_or("")))?;
         (start, end) = (open + 1, inner.len());
     }
-    let mut keyed = start > 0;
+    let called = start > 0;
+    let mut named = false;
     if let Some(equals) = segment.get(start..end)?.find('=')
         && is_identifier(segment.get(start..start + equals)?)
     {
         start += equals + 1;
-        keyed = true;
+        named = true;
     }
     let value = segment.get(start..end)?;
-    if !keyed || value.is_empty() {
+    if !(called || named) || value.is_empty() {
         return None;
     }
     let quoted = value.len() >= 2 && value.starts_with('\'') && value.ends_with('\'');
@@ -113,7 +113,8 @@ fn keyed(segment: &str) -> Option<Part<'_>> {
         (start, end) = (start + 1, end - 1);
         detect(segment.get(start..end)?).unwrap_or(Kind::Name)
     } else {
-        detect(value)?
+        // `limits(seconds)` is a word, `limit=seconds` has a value.
+        detect(value).or(named.then_some(Kind::Name))?
     };
     Some(Part { prefix: segment.get(..start)?, suffix: segment.get(end..)?, kind })
 }
@@ -122,6 +123,13 @@ fn is_identifier(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
         && text.starts_with(|first: char| first.is_ascii_alphabetic())
+}
+
+/// A segment and its ending (`.json`, `:activate`), which is empty when it has none.
+pub fn split_ending(segment: &str) -> (&str, &str) {
+    let split = segment.rfind(['.', ':']).and_then(|at| segment.split_at_checked(at));
+    let found = split.filter(|(stem, ending)| !stem.is_empty() && is_ending(ending));
+    found.unwrap_or((segment, ""))
 }
 
 /// `.json`, `.csv`, `:activate`.
@@ -291,60 +299,6 @@ fn is_slug(text: &str) -> bool {
         })
 }
 
-/// Words that stay fixed at any level: actions and aliases, not names of things.
-const FIXED: [&str; 44] = [
-    "active", "all", "archive", "batch", "bulk", "cancel", "check", "config", "count", "create",
-    "current", "default", "delete", "download", "edit", "export", "filter", "health", "import",
-    "info", "latest", "list", "login", "logout", "me", "metadata", "metrics", "new", "ping",
-    "preview", "query", "recent", "refresh", "register", "schema", "search", "self", "settings",
-    "stats", "status", "summary", "sync", "update", "upload",
-];
-
-/// A word that names an action or a fixed thing, so that no number of siblings
-/// makes it a value.
-pub fn is_fixed(segment: &str) -> bool {
-    FIXED.binary_search(&segment).is_ok()
-        || is_version(segment)
-        || segment.starts_with(['$', '.', '_'])
-}
-
-/// `v1`, `v2.1`, `1.0`, `api`.
-pub fn is_version(segment: &str) -> bool {
-    if segment.eq_ignore_ascii_case("api") || segment.eq_ignore_ascii_case("rest") {
-        return true;
-    }
-    let marked = segment.strip_prefix(['v', 'V']);
-    let digits = marked.unwrap_or(segment);
-    digits.len() <= 5
-        && digits.starts_with(|first: char| first.is_ascii_digit())
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-        && (marked.is_some() || digits.contains('.'))
-}
-
-/// Prefixes of technical terms that end in a number: `sha256`, `base64`.
-const TERMS: [&str; 16] = [
-    "aes", "base", "crc", "dynamics", "http", "ipv", "iso", "mp", "oauth", "office", "rsa", "sha",
-    "tls", "utf", "web", "x",
-];
-
-/// A word that is more likely a name than a fixed term: `alice42`. A few of them
-/// under one parent are values.
-pub fn is_numbered_word(segment: &str) -> bool {
-    let words = segment.trim_end_matches(|last: char| last.is_ascii_digit());
-    segment.len() - words.len() >= 2
-        && words.len() >= 3
-        && words.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.'))
-        && !TERMS.contains(&words.trim_end_matches(['-', '_']))
-}
-
-/// A word that could be a name when its siblings are: lower case, no ending.
-pub fn is_plain_word(segment: &str) -> bool {
-    !is_fixed(segment)
-        && segment.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,16 +368,11 @@ mod tests {
             ("Orders('x')", "Orders('", "')"),
             ("Orders(id=7)", "Orders(id=", ")"),
             ("id='7'", "id='", "'"),
+            ("color=red", "color=", ""),
+            ("Orders(color=red)", "Orders(color=", ")"),
         ] {
             let part = classify(segment).unwrap();
             assert_eq!((part.prefix, part.suffix), (prefix, suffix), "{segment}");
         }
-    }
-
-    #[test]
-    fn names_with_numbers_are_not_terms() {
-        assert!(is_numbered_word("alice42") && is_numbered_word("mary-ann07"));
-        assert!(!is_numbered_word("sha256") && !is_numbered_word("base64"));
-        assert!(FIXED.is_sorted());
     }
 }

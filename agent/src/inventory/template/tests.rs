@@ -75,6 +75,41 @@ fn names_with_numbers_take_the_words_like_them_along() {
 }
 
 #[test]
+fn names_keep_their_ending() {
+    let paths = [
+        "/bills/alice42.json",
+        "/bills/search.json",
+        "/bills/.json",
+        "/bills/bob77.json",
+        "/bills/carol.json",
+        "/bills/carol",
+        "/models/nova11:count",
+        "/models/iris22:count",
+        "/models/iris22",
+    ];
+    let expected = [
+        "/bills/{billId}.json",
+        "/bills/search.json",
+        "/bills/.json",
+        "/bills/{billId}.json",
+        "/bills/{billId}.json",
+        "/bills/carol",
+        "/models/{modelId}:count",
+        "/models/{modelId}:count",
+        "/models/iris22",
+    ];
+    assert_eq!(routes(&paths.map(str::to_owned)), expected);
+}
+
+#[test]
+fn names_with_a_dot_are_names() {
+    let paths: Vec<String> = ('a'..='z')
+        .flat_map(|a| [format!("/users/ann.{a}a"), format!("/users/{a}ob.{a}b")])
+        .collect();
+    assert!(routes(&paths).iter().all(|route| route == "/users/{userId}"));
+}
+
+#[test]
 fn merged_endpoints_are_told() {
     let mut trie = Trie::new(100);
     for (endpoint, path) in (0..).zip(["/users/alice42/x", "/users/bob77/x"]) {
@@ -107,4 +142,8 @@ fn a_restored_route_takes_in_new_names() {
     assert_eq!(trie.route(node).0, "/users/{userId}/orders/{orderId}");
     assert_eq!(trie.find(&Path::parse("/users/zoe/orders/9").unwrap()), Some(node));
     assert_eq!(trie.find(&Path::parse("/users/zoe/orders/last").unwrap()), None);
+    let path = Path::of_route("/bills/{billId}.json", &[Kind::Name]).unwrap();
+    let node = trie.restore(&path).unwrap();
+    assert_eq!(trie.find(&Path::parse("/bills/zoe.json").unwrap()), Some(node));
+    assert_eq!(trie.find(&Path::parse("/bills/zoe").unwrap()), None);
 }

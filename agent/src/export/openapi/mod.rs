@@ -1,15 +1,18 @@
 //! The OpenAPI 3.1 document of a service, from what was learned of it. Deterministic;
 //! without any value that was seen.
 
+mod security;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use self::security::Schemes;
 use super::json::rfc3339;
 use crate::inventory::{
-    AuthScheme, Endpoint, NOT_FOUND, OTHER, Service,
+    Endpoint, NOT_FOUND, OTHER, Service,
     schema::{Place, Schema},
 };
 
@@ -22,7 +25,7 @@ const DEPTH_MAX: usize = 40;
 /// The document of a service with its endpoints, in any order.
 pub fn document(service: &Service, endpoints: &[&Endpoint]) -> Value {
     let mut paths: BTreeMap<&str, BTreeMap<usize, Value>> = BTreeMap::new();
-    let mut schemes = BTreeSet::new();
+    let mut schemes = Schemes::default();
     let mut tags = BTreeSet::new();
     let mut ids = BTreeSet::new();
     for endpoint in endpoints {
@@ -58,10 +61,10 @@ pub fn document(service: &Service, endpoints: &[&Endpoint]) -> Value {
         "tags": tags.iter().map(|tag| json!({ "name": tag })).collect::<Vec<_>>(),
         "paths": paths,
     });
-    if !schemes.is_empty()
+    let definitions = schemes.into_definitions();
+    if !definitions.is_empty()
         && let Some(object) = document.as_object_mut()
     {
-        let definitions: Map<String, Value> = schemes.into_iter().filter_map(definition).collect();
         object.insert("components".into(), json!({ "securitySchemes": definitions }));
     }
     document
@@ -98,7 +101,7 @@ fn operation(
     endpoint: &Endpoint,
     tag: &str,
     ids: &mut BTreeSet<String>,
-    schemes: &mut BTreeSet<AuthScheme>,
+    schemes: &mut Schemes,
 ) -> Value {
     let mut operation = Map::new();
     operation.insert("operationId".into(), identifier(endpoint, ids).into());
@@ -112,19 +115,8 @@ fn operation(
         operation.insert("requestBody".into(), json!({ "content": content }));
     }
     operation.insert("responses".into(), responses(endpoint));
-    let security: Vec<Value> = endpoint
-        .auth
-        .keys()
-        .filter_map(|&scheme| {
-            if scheme == AuthScheme::None {
-                return Some(json!({}));
-            }
-            let (name, _) = definition(scheme)?;
-            schemes.insert(scheme);
-            Some(json!({ name: [] }))
-        })
-        .collect();
-    if security.iter().any(|scheme| *scheme != json!({})) {
+    let security = schemes.requirements(endpoint);
+    if !security.is_empty() {
         operation.insert("security".into(), security.into());
     }
     operation.insert(
@@ -248,30 +240,6 @@ fn place(at: &Place, depth: usize) -> Value {
         schema.insert("additionalProperties".into(), place(additional, depth + 1));
     }
     Value::Object(schema)
-}
-
-/// A scheme as the specification defines it; what it has no word for is left out.
-fn definition(scheme: AuthScheme) -> Option<(String, Value)> {
-    let (name, value) = match scheme {
-        AuthScheme::Basic => ("basic", json!({ "type": "http", "scheme": "basic" })),
-        AuthScheme::Digest => ("digest", json!({ "type": "http", "scheme": "digest" })),
-        AuthScheme::Bearer => ("bearer", json!({ "type": "http", "scheme": "bearer" })),
-        AuthScheme::Jwt => {
-            ("jwt", json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }))
-        }
-        AuthScheme::ApiKeyHeader => {
-            ("apiKeyHeader", json!({ "type": "apiKey", "in": "header", "name": "X-API-Key" }))
-        }
-        AuthScheme::ApiKeyQuery => {
-            ("apiKeyQuery", json!({ "type": "apiKey", "in": "query", "name": "api_key" }))
-        }
-        AuthScheme::Cookie => {
-            ("cookie", json!({ "type": "apiKey", "in": "cookie", "name": "session" }))
-        }
-        AuthScheme::Negotiate => ("negotiate", json!({ "type": "http", "scheme": "negotiate" })),
-        _ => return None,
-    };
-    Some((name.to_owned(), value))
 }
 
 /// The first segment of a route that is a noun.
