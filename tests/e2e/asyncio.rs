@@ -10,18 +10,18 @@ use support::{
     server::Server,
 };
 
-use crate::{V4, server_in_scope, server_sees_all};
+use crate::{COUNT, V4, server_in_scope, server_sees_all};
 
 #[test]
 fn plain_http_is_seen() -> Result<()> {
     let server = Server::python("asyncio", V4, false)?;
-    server_sees_all(&server, &Client::python(&server, 400, 4)?).map(drop)
+    server_sees_all(&server, &Client::python(&server, COUNT, 4)?).map(drop)
 }
 
 #[test]
 fn https_on_kept_connections_is_seen_with_no_wrong_peer() -> Result<()> {
     let server = Server::python("asyncio", V4, true)?;
-    let client = Client::python(&server, 400, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     let (done, calls) = server_in_scope(&server, &client)?;
     check(done, &calls)
 }

@@ -27,6 +27,9 @@ mod sockets;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
+/// Requests of one client.
+const COUNT: usize = 2000;
+
 /// Connections of a client that keeps them open.
 const CONNECTIONS: usize = 2;
 

@@ -3,10 +3,7 @@
 use anyhow::{Result, ensure};
 use support::{apiscope::Options, call::all, client::Client, server::Server};
 
-use crate::{both_in_scope, server_sees_all};
-
-/// Requests of one client.
-const COUNT: usize = 2000;
+use crate::{COUNT, both_in_scope, server_sees_all};
 
 #[test]
 fn every_http_call_on_kept_connections_is_seen_once() -> Result<()> {
@@ -43,7 +40,7 @@ fn every_https_call_on_kept_connections_is_seen_once() -> Result<()> {
 fn every_https_call_on_its_own_connection_is_seen_once() -> Result<()> {
     let server = Server::nginx(true)?;
     // Handshakes are most of the work.
-    let client = Client::python(&server, COUNT / 4, 4)?.close();
+    let client = Client::python(&server, COUNT, 4)?.close();
     both_in_scope(Options::new()?, &server, &client).map(drop)
 }
 
@@ -59,7 +56,7 @@ fn a_server_alone_tells_its_calls_and_their_peers() -> Result<()> {
 #[test]
 fn a_tls_server_alone_tells_its_calls_and_their_peers() -> Result<()> {
     let server = Server::nginx(true)?;
-    let client = Client::python(&server, COUNT / 4, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     let calls = server_sees_all(&server, &client)?;
     all(&calls, "client.address", "127.0.0.1")?;
     all(&calls, "url.scheme", "https")
@@ -77,7 +74,7 @@ fn a_perf_event_array_carries_all_calls() -> Result<()> {
 
 fn transport(name: &str) -> Result<()> {
     let server = Server::nginx(false)?;
-    let client = Client::python(&server, COUNT / 2, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     let options = Options::new()?.args(["--transport", name]);
     both_in_scope(options, &server, &client).map(drop)
 }

@@ -8,25 +8,31 @@ use support::{
     server::Server,
 };
 
-use crate::{both_in_scope, server_sees_all};
+use crate::{COUNT, both_in_scope, server_sees_all};
 
 #[test]
 fn http_with_chunked_bodies_is_seen() -> Result<()> {
     let server = Server::node(false)?;
-    server_sees_all(&server, &Client::python(&server, 400, 4)?).map(drop)
+    server_sees_all(&server, &Client::python(&server, COUNT, 4)?).map(drop)
+}
+
+#[test]
+fn http_on_a_connection_per_request_is_seen() -> Result<()> {
+    let server = Server::node(false)?;
+    both_in_scope(Options::new()?, &server, &Client::python(&server, COUNT, 4)?.close()).map(drop)
 }
 
 #[test]
 fn http_of_a_keep_alive_agent_is_seen() -> Result<()> {
     let server = Server::node(false)?;
-    both_in_scope(Options::new()?, &server, &Client::node(&server, 400, 4)).map(drop)
+    both_in_scope(Options::new()?, &server, &Client::node(&server, COUNT, 4)).map(drop)
 }
 
 /// Which port a client had is known only as far as TLS sessions are bound to sockets.
 #[test]
 fn https_of_a_server_is_seen() -> Result<()> {
     let server = Server::node(true)?;
-    let client = Client::python(&server, 400, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     let (done, calls) = crate::server_in_scope(&server, &client)?;
     let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
     let seen: Vec<Done> = calls.iter().map(|call| call.done().without_port()).collect();
@@ -37,7 +43,7 @@ fn https_of_a_server_is_seen() -> Result<()> {
 #[test]
 fn https_of_a_client_is_seen() -> Result<()> {
     let server = Server::nginx(true)?;
-    let client = Client::node(&server, 400, 4);
+    let client = Client::node(&server, COUNT, 4);
     let calls = Options::new()?.script(TOGETHER, together(&server, &client))?.finish()?;
     // Where the client's session was not bound to its socket, its view and the server's
     // stand alone.

@@ -10,11 +10,11 @@ use support::{
     server::Server,
 };
 
-use crate::{V4, V6, both_in_scope, server_sees_all};
+use crate::{COUNT, V4, V6, both_in_scope, server_sees_all};
 
 fn threads(ip: IpAddr, tls: bool) -> Result<Vec<Call>> {
     let server = Server::python("threading", ip, tls)?;
-    let client = Client::python(&server, 400, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     both_in_scope(Options::new()?, &server, &client)
 }
 
@@ -44,9 +44,16 @@ fn https_over_ipv6_is_seen() -> Result<()> {
 }
 
 #[test]
+fn https_on_a_connection_per_request_is_seen() -> Result<()> {
+    let server = Server::python("threading", V4, true)?;
+    let client = Client::python(&server, COUNT, 4)?.close();
+    both_in_scope(Options::new()?, &server, &client).map(drop)
+}
+
+#[test]
 fn http_over_a_unix_socket_is_seen() -> Result<()> {
     let server = Server::python_unix()?;
-    let client = Client::python(&server, 400, 4)?;
+    let client = Client::python(&server, COUNT, 4)?;
     let calls = both_in_scope(Options::new()?, &server, &client)?;
     all(&calls, "network.transport", "unix")?;
     all(&calls, "server.address", &server.socket().display().to_string())
@@ -55,7 +62,7 @@ fn http_over_a_unix_socket_is_seen() -> Result<()> {
 #[test]
 fn a_server_on_a_unix_socket_alone_tells_its_calls() -> Result<()> {
     let server = Server::python_unix()?;
-    let calls = server_sees_all(&server, &Client::python(&server, 400, 4)?.close())?;
+    let calls = server_sees_all(&server, &Client::python(&server, COUNT, 4)?.close())?;
     ensure!(calls.iter().all(|call| call.client_port().is_none()), "a unix socket has no port");
     Ok(())
 }

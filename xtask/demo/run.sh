@@ -5,6 +5,8 @@ set -eu
 directory=$1
 here=$(dirname "$0")
 
+# It says where it listens once it does.
+rm -f "$directory/http"
 /usr/bin/env python3 "$here/api.py" "$directory" &
 api=$!
 trap 'kill $api; wait $api 2> /dev/null || true' EXIT

@@ -65,8 +65,7 @@ pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
         let errors: u64 =
             endpoint.statuses.iter().filter(|&(&status, _)| status >= 400).map(|(_, n)| n).sum();
         let quantile = |q| endpoint.latency.quantile(q).map_or_else(|| "-".into(), seconds);
-        let auth: Vec<String> =
-            endpoint.auth.keys().map(|scheme| format!("{scheme:?}").to_lowercase()).collect();
+        let auth: Vec<_> = endpoint.auth.keys().map(|scheme| scheme.short_name()).collect();
         [
             endpoint.key.service.to_string(),
             endpoint.key.method.to_string(),
@@ -97,12 +96,13 @@ pub fn findings(findings: &[Finding]) -> String {
         };
         _ = writeln!(
             text,
-            "{:8} {}  [{}]\n         {}\n         {}, seen {} times, last {}",
+            "{:8} {}  [{}]\n         {}\n         {}{}, seen {} times, last {}",
             finding.severity.as_str().to_uppercase(),
             printable(&finding.title),
             finding.rule,
             printable(&place),
             finding.owasp,
+            finding.cwe.map(|number| format!(", CWE-{number}")).unwrap_or_default(),
             finding.count,
             clock(finding.last_seen),
         );

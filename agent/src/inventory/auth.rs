@@ -33,6 +33,25 @@ pub enum AuthScheme {
     Other,
 }
 
+impl AuthScheme {
+    /// The scheme in few letters, for a column.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Digest => "digest",
+            Self::Bearer => "bearer",
+            Self::Jwt => "jwt",
+            Self::ApiKeyHeader => "key",
+            Self::ApiKeyQuery => "key-in-query",
+            Self::Cookie => "cookie",
+            Self::Negotiate => "negotiate",
+            Self::AwsSigV4 => "aws",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Where in a request a credential is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

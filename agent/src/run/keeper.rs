@@ -2,7 +2,11 @@
 
 use std::{
     path::Path,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -27,6 +31,8 @@ struct Batch {
 pub struct Keeper {
     sender: Option<SyncSender<Batch>>,
     writer: Option<JoinHandle<Result<()>>>,
+    /// A batch is being written, or waits to be.
+    busy: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -34,49 +40,50 @@ impl Keeper {
     pub fn open(directory: &Path) -> Result<(Self, State)> {
         let mut store = Store::open(directory)?;
         let state = store.load()?;
-        // One batch may wait: until it is written, changes gather in the inventory.
+        let busy = Arc::new(AtomicBool::new(false));
         let (sender, receiver): (_, Receiver<Batch>) = sync_channel(1);
+        let writing = Arc::clone(&busy);
         let writer = thread::spawn(move || {
             for batch in receiver {
                 store.apply(&batch.changes, &batch.findings)?;
+                writing.store(false, Ordering::Release);
             }
             Ok(())
         });
-        Ok((Self { sender: Some(sender), writer: Some(writer) }, state))
+        Ok((Self { sender: Some(sender), writer: Some(writer), busy }, state))
     }
 
-    /// Passes on what changed, unless the writer is behind: then it waits for the next
-    /// time.
-    pub fn save(&self, pipeline: &mut Pipeline, last: bool) -> Result<()> {
+    /// Passes on what changed, unless the writer is behind: then changes gather where
+    /// they are, and it waits for the next time. Only the last time waits for the disk.
+    pub fn save(&mut self, pipeline: &mut Pipeline, last: bool) -> Result<()> {
         let Some(sender) = &self.sender else { return Ok(()) };
-        if !last {
-            // An empty batch tells whether there is room, and costs nothing.
-            match sender.try_send(Batch::default()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => return Ok(()),
-                Err(TrySendError::Disconnected(_)) => return self.lost(),
+        if self.busy.swap(true, Ordering::AcqRel) && !last {
+            if self.writer.as_ref().is_some_and(JoinHandle::is_finished) {
+                return self.lost();
             }
+            return Ok(());
         }
+        let findings = pipeline.detectors_mut().take_changes();
         let batch = Batch {
             changes: pipeline.inventory_mut().take_changes(),
-            findings: pipeline
-                .detectors_mut()
-                .take_changes()
-                .into_iter()
-                .map(|(finding, _)| finding)
-                .collect(),
+            findings: findings.into_iter().map(|(finding, _)| finding).collect(),
         };
         if sender.send(batch).is_err() { self.lost() } else { Ok(()) }
     }
 
-    fn lost(&self) -> Result<()> {
-        let finished = self.writer.as_ref().is_some_and(JoinHandle::is_finished);
-        Err(anyhow!("the state is not written any more{}", if finished { "" } else { " yet" }))
+    /// Why the writer has ended.
+    fn lost(&mut self) -> Result<()> {
+        self.sender = None;
+        self.join().and_then(|()| Err(anyhow!("the writer of the state has ended")))
     }
 
     /// Writes what waits and ends.
     pub fn close(mut self) -> Result<()> {
         self.sender = None;
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
         match self.writer.take().map(JoinHandle::join) {
             Some(Ok(result)) => result.context("write the state"),
             Some(Err(_)) => Err(anyhow!("the writer of the state died")),

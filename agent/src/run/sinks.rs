@@ -137,11 +137,11 @@ impl Sinks {
             let libraries = capture.libraries().into_iter().map(|library| library.name).collect();
             live.show(pipeline, libraries, capture.probes().counters(), capture.now());
         }
-        if let Some(keeper) = &self.keeper
+        if let Some(keeper) = &mut self.keeper
             && let Err(problem) = keeper.save(pipeline, false)
         {
             // Said once: without a keeper nothing tries again.
-            error!("{problem:#}");
+            error!("what is learned is not kept any more: {problem:#}");
             self.keeper = None;
         }
     }
@@ -195,7 +195,7 @@ impl Sinks {
         if dropped > 0 {
             tracing::warn!("{dropped} lines were dropped: their reader was too slow");
         }
-        let Some(keeper) = self.keeper else { return Ok(()) };
+        let Some(mut keeper) = self.keeper else { return Ok(()) };
         keeper.save(pipeline, true)?;
         keeper.close()
     }

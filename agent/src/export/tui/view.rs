@@ -13,7 +13,7 @@ use super::{
 use crate::{
     call::Timestamp,
     detect::Finding,
-    inventory::{Endpoint, EndpointKey, Inventory, auth::AuthScheme, schema::Schema},
+    inventory::{Endpoint, EndpointKey, Inventory, schema::Schema},
     pipeline::Observed,
 };
 
@@ -249,29 +249,12 @@ fn facts(endpoint: &Endpoint, schema_lines: fn(&Schema) -> Vec<String>) -> Endpo
         mean: (latency.count() > 0).then(|| latency.sum() / latency.count() as f64),
         bytes_in: endpoint.request_bytes,
         bytes_out: endpoint.response_bytes,
-        auth: endpoint.auth.iter().map(|(&scheme, &calls)| (auth_name(scheme), calls)).collect(),
+        auth: endpoint.auth.iter().map(|(&scheme, &calls)| (scheme.short_name(), calls)).collect(),
         query_parameters: endpoint
             .query_parameters
             .iter()
             .map(|(name, &calls)| (name.clone(), calls))
             .collect(),
         bodies: requests.chain(responses).collect(),
-    }
-}
-
-/// The scheme in few letters, for a column.
-const fn auth_name(scheme: AuthScheme) -> &'static str {
-    match scheme {
-        AuthScheme::None => "none",
-        AuthScheme::Basic => "basic",
-        AuthScheme::Digest => "digest",
-        AuthScheme::Bearer => "bearer",
-        AuthScheme::Jwt => "jwt",
-        AuthScheme::ApiKeyHeader => "key",
-        AuthScheme::ApiKeyQuery => "key-in-query",
-        AuthScheme::Cookie => "cookie",
-        AuthScheme::Negotiate => "negotiate",
-        AuthScheme::AwsSigV4 => "aws",
-        AuthScheme::Other => "other",
     }
 }
