@@ -183,6 +183,9 @@ pub struct DataHeader {
     /// Position of the record's first byte in its direction of the flow, counted
     /// from the first byte seen.
     pub offset: u64,
+    /// How far the other direction had come, counted likewise: its bytes before that
+    /// came before this record, and records of them that never came are lost.
+    pub other_offset: u64,
     /// Stream bytes that the record stands for; `captured` or more.
     pub len: u32,
     /// What the system call or TLS call returned, saturating.
@@ -292,9 +295,9 @@ pub struct MappedRecord {
 }
 
 const _: () = assert!(size_of::<Tuple>() == 40);
-const _: () = assert!(size_of::<DataHeader>() == 128);
+const _: () = assert!(size_of::<DataHeader>() == 136);
 const _: () = assert!(offset_of!(DataHeader, offset) == 56);
-const _: () = assert!(offset_of!(DataHeader, tuple) == 80);
+const _: () = assert!(offset_of!(DataHeader, tuple) == 88);
 const _: () = assert!(size_of::<FlowRecord>() == 56);
 const _: () = assert!(size_of::<UnixRecord>() == 152);
 const _: () = assert!(size_of::<ProcessRecord>() == 176);

@@ -22,6 +22,9 @@ pub(crate) struct Facts {
     /// Flags of a submission, see [`wake`].
     pub(crate) wake: u64,
     pub(crate) time_ns: u64,
+    /// Taken before the time: what another thread moved before that has an earlier
+    /// time, and its record comes first.
+    pub(crate) other_offset: u64,
     pub(crate) pid_tgid: u64,
     pub(crate) start_ns: u64,
     pub(crate) len: u32,
@@ -95,6 +98,7 @@ unsafe fn fill(header: *mut DataHeader, state: *const FlowState, call: &Call, pi
             FlowId { id: 0, generation: 0 }
         };
         (*header).offset = offset(state, call.facts().direction);
+        (*header).other_offset = call.facts().other_offset;
         (*header).len = piece.len;
         (*header).call_len = call.facts().len;
         (*header).direction = call.facts().direction;
@@ -174,6 +178,21 @@ pub(crate) unsafe fn offset(state: *const FlowState, direction: Direction) -> u6
     // cannot bound a byte from a map.
     unsafe {
         if direction == Direction::INGRESS { (*state).offsets[0] } else { (*state).offsets[1] }
+    }
+}
+
+/// Position of the direction opposite to `direction`.
+#[inline(always)]
+pub(crate) unsafe fn other_offset(state: *const FlowState, direction: Direction) -> u64 {
+    // SAFETY: promised by the caller. Volatile, so that it is read where it is written
+    // down: before the time is taken.
+    unsafe {
+        let offsets = &raw const (*state).offsets;
+        if direction == Direction::INGRESS {
+            (&raw const (*offsets)[1]).read_volatile()
+        } else {
+            (&raw const (*offsets)[0]).read_volatile()
+        }
     }
 }
 

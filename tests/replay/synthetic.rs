@@ -47,6 +47,7 @@ impl Flow {
             flow: FlowId { id, generation: 1 },
             socket: FlowId::default(),
             offset: 0,
+            other_offset: 0,
             len: 0,
             call_len: 0,
             direction: Direction::INGRESS,
@@ -66,6 +67,7 @@ impl Flow {
         if self.offsets == [0; 2] {
             data.flags = data.flags.union(DataFlags::FIRST);
         }
+        data.other_offset = self.offsets[usize::from(direction.0 ^ 1)];
         let offset = &mut self.offsets[usize::from(direction.0)];
         data.direction = direction;
         data.offset = *offset;

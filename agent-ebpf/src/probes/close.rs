@@ -43,6 +43,7 @@ fn enter(ctx: &TracePointContext) -> Option<()> {
         let facts = Facts {
             wake: emit::wake(),
             time_ns: now(),
+            other_offset: 0,
             pid_tgid,
             start_ns: 0,
             len: 0,

@@ -153,10 +153,13 @@ struct Task {
 
 /// A call's facts.
 #[inline(always)]
-fn facts(task: &Task, direction: Direction, returned: i64) -> Facts {
+fn facts(task: &Task, state: *const FlowState, direction: Direction, returned: i64) -> Facts {
+    // SAFETY: the state is a map's value.
+    let other_offset = unsafe { emit::other_offset(state, direction) };
     Facts {
         wake: emit::wake(),
         time_ns: now(),
+        other_offset,
         pid_tgid: task.pid_tgid,
         start_ns: 0,
         len: if returned > i64::from(i32::MAX) { i32::MAX as u32 } else { returned as u32 },
@@ -182,7 +185,7 @@ fn transfer(
     // SAFETY: the map returned it, and this program does not run twice at once on
     // a processor. The facts outlive the call.
     unsafe {
-        (*work).facts = facts(task, direction, returned);
+        (*work).facts = facts(task, state, direction, returned);
         (*work).source = *source;
         (*work).flags = if first { u32::from(DataFlags::FIRST.0) } else { 0 };
         let call = Call::new(ctx.as_ptr(), task.counters, &raw const (*work).facts);
@@ -244,7 +247,7 @@ fn moved(
     }
     let socket = socket::socket(fd)?;
     let (state, first) = socket::connection(&socket, task.counters)?;
-    let facts = facts(task, direction, returned);
+    let facts = facts(task, state, direction, returned);
     // SAFETY: the facts outlive the call.
     let call = unsafe { Call::new(ctx.as_ptr(), task.counters, &raw const facts) };
     let flags = if first { DataFlags::OPAQUE.union(DataFlags::FIRST) } else { DataFlags::OPAQUE };
@@ -273,7 +276,7 @@ fn shutdown(ctx: &RawTracePointContext, task: &Task, syscall: &Syscall) -> Optio
     }
     let socket = socket::socket(syscall.first)?;
     let (state, _) = socket::connection(&socket, task.counters)?;
-    let facts = facts(task, Direction::EGRESS, 0);
+    let facts = facts(task, state, Direction::EGRESS, 0);
     // SAFETY: the facts outlive the call.
     let call = unsafe { Call::new(ctx.as_ptr(), task.counters, &raw const facts) };
     end(state, &call, Direction::EGRESS);

@@ -72,6 +72,7 @@ fn facts() -> Facts {
     Facts {
         wake: emit::wake(),
         time_ns: now(),
+        other_offset: 0,
         pid_tgid: 0,
         start_ns: 0,
         len: 0,

@@ -185,6 +185,9 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
                 if (*kept).flags.contains(DataFlags::NESTED) {
                     bind(state, &*kept);
                 }
+                // A session is used by one thread at a time: the other direction stands
+                // where it stood when the call began.
+                let other_offset = emit::other_offset(state, (*kept).direction);
                 let work = &raw mut (*kept).work;
                 (*work).facts = Facts {
                     wake: emit::wake(),
@@ -195,6 +198,7 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
                     } else {
                         now()
                     },
+                    other_offset,
                     pid_tgid,
                     start_ns,
                     len,
@@ -299,6 +303,7 @@ unsafe fn tell_end(
     let facts = Facts {
         wake: emit::wake(),
         time_ns: now(),
+        other_offset: 0,
         pid_tgid,
         start_ns: 0,
         len: 0,

@@ -231,6 +231,7 @@ fn data(record: &Bytes, clock: Clock) -> Result<Data, DecodeError> {
         flow: header.flow,
         socket: header.socket,
         offset: header.offset,
+        other_offset: header.other_offset,
         len: header.len,
         call_len: header.call_len,
         direction: header.direction,

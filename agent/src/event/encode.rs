@@ -19,6 +19,7 @@ pub fn data(data: &Data, clock: &Clock, out: &mut Vec<u8>) {
         flow: data.flow,
         socket: data.socket,
         offset: data.offset,
+        other_offset: data.other_offset,
         len: data.len,
         call_len: data.call_len,
         direction: data.direction,

@@ -54,6 +54,8 @@ pub struct Data {
     pub socket: FlowId,
     /// Position of the first byte in its direction of the flow.
     pub offset: u64,
+    /// How far the other direction had come by then.
+    pub other_offset: u64,
     /// Stream bytes that the record stands for; `payload.len()` or more, but for
     /// [`DataFlags::TLS_RECORDS`].
     pub len: u32,

@@ -1,6 +1,6 @@
 //! A flow that carries, or may carry, HTTP: its two streams and its decoder.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use agent_common::record::{DataFlags, Direction, FlowId};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::{
     Stats,
     binder::Session,
     sniff::{Held, Sniffer, Verdict},
-    stream::{self, Piece, Span, Stream},
+    stream::{self, Piece, Sink, Span, Stream},
 };
 use crate::{
     call::{Binding, Cause, Timestamp},
@@ -48,10 +48,16 @@ pub(super) struct SessionFacts {
     pub(super) server_name: Option<Arc<str>>,
 }
 
+/// Records of a direction that wait for the other one, at most.
+const PARKED_MAX: usize = 64;
+
 /// A flow that carries HTTP.
 #[derive(Debug)]
 pub(super) struct Carrier {
     streams: [Stream; 2],
+    /// Records behind one that waits in the other direction: what a decoder gets is in
+    /// the order of time across both.
+    parked: VecDeque<(Direction, Piece)>,
     decoder: Decoder,
     /// The first record of the flow was seen: positions count from its start.
     pub(super) from_start: bool,
@@ -79,6 +85,7 @@ impl Carrier {
         let connection = Box::new(http::Connection::new(work.limits));
         Self {
             streams: Default::default(),
+            parked: VecDeque::new(),
             decoder: Decoder::Http { connection, base: [None; 2] },
             from_start: false,
             session: None,
@@ -89,6 +96,7 @@ impl Carrier {
     pub(super) fn session(facts: SessionFacts) -> Self {
         Self {
             streams: Default::default(),
+            parked: VecDeque::new(),
             decoder: Decoder::Sniffing(Sniffer::default()),
             from_start: false,
             session: Some(Box::new(facts)),
@@ -109,21 +117,57 @@ impl Carrier {
         let piece = Piece {
             time: data.time,
             offset: data.offset,
+            other_offset: data.other_offset,
             len: u64::from(data.len).max(data.payload.len() as u64),
             cause: stream::cause(data.flags),
             payload: data.payload,
         };
-        let Self { streams, decoder, .. } = self;
-        let Some(stream) = streams.get_mut(side(data.direction)) else { return };
-        stream.push(piece, &mut |offset, time, span: Span<'_>| {
-            decoder.span(data.direction, offset, time, span, work);
-        });
-        work.stats.late_bytes += stream.take_late();
+        if self.waits() {
+            self.expire(Some(piece.time), work);
+        }
+        if self.blocked(data.direction) {
+            self.parked.push_back((data.direction, piece));
+            if self.parked.len() > PARKED_MAX {
+                self.expire(None, work);
+            }
+        } else {
+            self.push(data.direction, piece, work);
+            self.unpark(work);
+        }
         self.settle();
+    }
+
+    /// Whether a record of a direction has to wait for one of the other.
+    fn blocked(&self, direction: Direction) -> bool {
+        self.streams.get(1 - side(direction)).is_some_and(Stream::waits)
+    }
+
+    fn push(&mut self, direction: Direction, piece: Piece, work: &mut Work<'_>) {
+        let Self { streams: [ingress, egress], decoder, from_start, .. } = self;
+        let (stream, other) =
+            if direction == Direction::INGRESS { (ingress, egress) } else { (egress, ingress) };
+        let mut sink = Sides { decoder, work, direction, other, whole: *from_start };
+        stream.push(piece, &mut sink);
+        work.stats.late_bytes += stream.take_late();
+    }
+
+    /// Lets go of records for which nothing has to be waited any more.
+    fn unpark(&mut self, work: &mut Work<'_>) {
+        while let Some((direction, _)) = self.parked.front()
+            && !self.blocked(*direction)
+            && let Some((direction, piece)) = self.parked.pop_front()
+        {
+            self.push(direction, piece, work);
+        }
     }
 
     /// One direction has ended, or both.
     pub(super) fn end(&mut self, end: &End, work: &mut Work<'_>) {
+        if end.direction == Direction::BOTH || !self.parked.is_empty() {
+            self.expire(None, work);
+        } else {
+            self.skip(end.direction, None, work);
+        }
         let whole = self.from_start;
         let Self { streams, decoder, .. } = self;
         for ((stream, last), direction) in streams.iter_mut().zip(end.offsets).zip(SIDES) {
@@ -150,17 +194,30 @@ impl Carrier {
 
     /// Gives up waiting for records; all of them, or those due by `now`.
     pub(super) fn expire(&mut self, now: Option<Timestamp>, work: &mut Work<'_>) {
-        let Self { streams, decoder, .. } = self;
-        for (stream, direction) in streams.iter_mut().zip(SIDES) {
-            let mut sink = |offset, time, span: Span<'_>| {
-                decoder.span(direction, offset, time, span, work);
-            };
-            match now {
-                Some(now) => stream.expire(now, &mut sink),
-                None => stream.flush(&mut sink),
+        // Each round lets go of a record that others may have waited for.
+        loop {
+            for direction in SIDES {
+                self.skip(direction, now, work);
+            }
+            let parked = self.parked.len();
+            self.unpark(work);
+            if self.parked.len() == parked {
+                break;
             }
         }
         self.settle();
+    }
+
+    /// Gives up waiting in one direction.
+    fn skip(&mut self, direction: Direction, now: Option<Timestamp>, work: &mut Work<'_>) {
+        let Self { streams: [ingress, egress], decoder, from_start, .. } = self;
+        let (stream, other) =
+            if direction == Direction::INGRESS { (ingress, egress) } else { (egress, ingress) };
+        let mut sink = Sides { decoder, work, direction, other, whole: *from_start };
+        match now {
+            Some(now) => stream.expire(now, &mut sink),
+            None => stream.flush(&mut sink),
+        }
     }
 
     /// The flow is gone: what waits comes out.
@@ -176,12 +233,13 @@ impl Carrier {
 
     /// Payload bytes held back for order.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.streams.iter().map(Stream::pending_bytes).sum()
+        let parked = self.parked.iter().map(|(_, piece)| piece.payload.len()).sum::<usize>();
+        self.streams.iter().map(Stream::pending_bytes).sum::<usize>() + parked
     }
 
     /// Whether records are held back for order.
     pub(super) fn waits(&self) -> bool {
-        self.streams.iter().any(Stream::waits)
+        self.streams.iter().any(Stream::waits) || !self.parked.is_empty()
     }
 
     /// Frees a decoder that will say nothing more.
@@ -193,6 +251,31 @@ impl Carrier {
         }
         if matches!(self.decoder, Decoder::Done) && self.waits() {
             self.streams = Default::default();
+            self.parked = VecDeque::new();
+        }
+    }
+}
+
+/// Hands spans of one direction to the decoder, after the holes of the other that came
+/// before them.
+struct Sides<'a, 'work> {
+    decoder: &'a mut Decoder,
+    work: &'a mut Work<'work>,
+    direction: Direction,
+    other: &'a mut Stream,
+    whole: bool,
+}
+
+impl Sink for Sides<'_, '_> {
+    fn span(&mut self, offset: u64, time: Timestamp, span: Span<'_>) {
+        let Self { decoder, work, direction, other, whole } = self;
+        if let Span::Other(reached) = span {
+            let opposite = Direction(direction.0 ^ 1);
+            other.reach(reached, *whole, time, &mut |offset, time, span: Span<'_>| {
+                decoder.span(opposite, offset, time, span, work);
+            });
+        } else {
+            decoder.span(*direction, offset, time, span, work);
         }
     }
 }
@@ -214,6 +297,7 @@ impl Decoder {
                 }
                 self.missing(direction, offset, time, len, cause, work);
             }
+            Span::Other(_) => {}
         }
     }
 
@@ -295,3 +379,7 @@ fn shift(out: &mut [Exchange], from: usize, base: &[Option<u64>; 2]) {
         exchange.request_offset = exchange.request_offset.saturating_add(base.unwrap_or(0));
     }
 }
+
+#[cfg(test)]
+#[path = "carrier_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ pub(crate) fn data(payload: &[u8], offset: u64) -> Data {
         flow: FlowId { id: 3, generation: 4 },
         socket: FlowId::default(),
         offset,
+        other_offset: 0,
         len: u32::try_from(payload.len()).unwrap(),
         call_len: u32::try_from(payload.len()).unwrap(),
         direction: Direction::INGRESS,

@@ -8,9 +8,9 @@ use bytes::{Buf as _, Bytes};
 use crate::call::{Cause, Timestamp};
 
 /// How long a later record waits for the one before it, nanoseconds of event
-/// time. Records of one flow overtake each other only when its threads run on
-/// different processors, and then by microseconds.
-pub const WAIT_NS: u64 = 100_000_000;
+/// time. Records of one direction overtake each other only when threads write it at
+/// once: each takes the time first and its position then, microseconds later.
+pub const WAIT_NS: u64 = 2_000_000;
 
 /// Records that one direction may hold back.
 const PENDING_RECORDS: usize = 64;
@@ -25,6 +25,8 @@ pub struct Piece {
     pub time: Timestamp,
     /// Position of its first byte.
     pub offset: u64,
+    /// How far the other direction had come by then.
+    pub other_offset: u64,
     /// Bytes that it stands for; `payload.len()` or more.
     pub len: u64,
     /// Why `payload` is shorter than `len`, when it is.
@@ -33,13 +35,15 @@ pub struct Piece {
     pub payload: Bytes,
 }
 
-/// The next thing in a direction. Spans lie end to end.
+/// The next thing in a direction. Spans of bytes lie end to end.
 #[derive(Clone, Copy, Debug)]
 pub enum Span<'a> {
     /// Captured bytes.
     Bytes(&'a Bytes),
     /// So many bytes were not captured.
     Missing(u64, Cause),
+    /// Nothing yet: the other direction has come to this position.
+    Other(u64),
 }
 
 /// Receives spans: position, time and what is there.
@@ -141,6 +145,21 @@ impl Stream {
         self.ended = true;
     }
 
+    /// The other direction has told that this one has come to `offset`. What did not
+    /// come until now is lost; `whole` says that all of it should have been seen.
+    pub fn reach(&mut self, offset: u64, whole: bool, time: Timestamp, sink: &mut impl Sink) {
+        // While records wait, what they wait for is not lost yet.
+        if self.ended || self.waits() {
+            return;
+        }
+        // Of a flow that was joined midway it tells where this direction starts.
+        let next = *self.next.get_or_insert(if whole { 0 } else { offset });
+        if offset > next {
+            sink.span(next, time, Span::Missing(offset - next, Cause::Transport));
+            self.next = Some(offset);
+        }
+    }
+
     /// Position of the next byte; `None` before the first record.
     pub const fn next(&self) -> Option<u64> {
         self.next
@@ -203,6 +222,7 @@ impl Stream {
         if piece.len == 0 {
             return;
         }
+        sink.span(next, piece.time, Span::Other(piece.other_offset));
         let captured = piece.payload.len() as u64;
         if captured > 0 {
             sink.span(next, piece.time, Span::Bytes(&piece.payload));
@@ -231,13 +251,15 @@ mod tests {
             match span {
                 Span::Bytes(bytes) => self.0.extend(bytes.iter().copied().map(Ok)),
                 Span::Missing(len, cause) => self.0.extend((0..len).map(|_| Err(cause))),
+                Span::Other(_) => {}
             }
         }
     }
 
     fn piece(time: u64, offset: u64, len: u64, payload: &[u8]) -> Piece {
         let payload = Bytes::copy_from_slice(payload);
-        Piece { time: Timestamp(time), offset, len, cause: Cause::Budget, payload }
+        let (time, cause) = (Timestamp(time), Cause::Budget);
+        Piece { time, offset, other_offset: 0, len, cause, payload }
     }
 
     fn text(given: &Given) -> String {

@@ -101,10 +101,9 @@ impl Pairing {
         if len == 0 {
             return;
         }
-        if certain {
-            self.pipelined |= self.outstanding();
-            self.unknown.0 += 1;
-        }
+        // Whether the answers before it are lost too is told only now: that the client
+        // does not wait for them shows when its next request begins.
+        self.unknown.0 += u64::from(certain);
         self.unknown.1 = self.unknown.1.saturating_add(len.div_ceil(SHORTEST));
         self.doubt = true;
     }

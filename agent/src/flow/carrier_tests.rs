@@ -1,0 +1,123 @@
+//! Records that never came, and records that overtook each other.
+
+use super::*;
+use crate::{
+    call::{Call, Timestamp},
+    event::Data,
+    flow::{FlowTable, Limits, sample},
+};
+
+/// Calls on one connection, each a record per message.
+struct Conversation {
+    records: Vec<Data>,
+    offsets: [u64; 2],
+    time: u64,
+}
+
+impl Conversation {
+    fn of(calls: usize) -> Self {
+        let mut made = Self { records: Vec::new(), offsets: [0; 2], time: 0 };
+        for number in 0..calls {
+            made.record(Direction::INGRESS, &format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let status = 200 + number;
+            made.record(
+                Direction::EGRESS,
+                &format!("HTTP/1.1 {status} OK\r\nContent-Length: 2\r\n\r\nok"),
+            );
+        }
+        made
+    }
+
+    fn record(&mut self, direction: Direction, text: &str) {
+        self.time += 1_000_000;
+        let flags = if self.records.is_empty() { DataFlags::FIRST } else { DataFlags(0) };
+        let [ingress, egress] = &mut self.offsets;
+        let (own, other) =
+            if direction == Direction::INGRESS { (ingress, egress) } else { (egress, ingress) };
+        self.records.push(Data {
+            time: Timestamp(self.time),
+            direction,
+            flags,
+            other_offset: *other,
+            ..sample::data(text.as_bytes(), *own)
+        });
+        *own += text.len() as u64;
+    }
+}
+
+/// Targets and statuses of the calls that records give.
+fn calls(records: Vec<Data>) -> Vec<(String, Option<u16>)> {
+    let mut table = FlowTable::new(Limits::default(), http::Limits::default());
+    let mut out = Vec::new();
+    for record in records {
+        table.data(record, &mut out);
+    }
+    table.finish(&mut out);
+    let mut calls: Vec<_> =
+        out.iter().map(|call: &Call| (call.request.target.to_string(), call.status())).collect();
+    calls.sort();
+    calls
+}
+
+fn call(number: u16) -> (String, Option<u16>) {
+    (format!("/{number}"), Some(200 + number))
+}
+
+#[test]
+fn a_lost_response_costs_its_own_call_alone() {
+    let mut records = Conversation::of(4).records;
+    records.remove(3);
+    assert_eq!(calls(records), [call(0), ("/1".into(), None), call(2), call(3)]);
+}
+
+#[test]
+fn a_lost_request_costs_its_own_call_alone() {
+    let mut records = Conversation::of(4).records;
+    records.remove(2);
+    assert_eq!(calls(records), [call(0), call(2), call(3)]);
+}
+
+#[test]
+fn calls_that_are_lost_whole_cost_one_more_at_most() {
+    for lost in 1..6 {
+        for from in 1..5 {
+            let mut records = Conversation::of(10).records;
+            records.drain(2 * from..2 * (from + lost).min(9));
+            let found = calls(records);
+            let told = found.iter().filter(|call| call.1.is_some()).count();
+            assert!(told + lost + 1 >= 10, "{from} {lost} {found:?}");
+            for (target, status) in found {
+                let number: u16 = target.trim_start_matches('/').parse().unwrap();
+                assert!(status.is_none_or(|status| status == 200 + number), "{target} {status:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_records_may_be_lost_and_no_pair_is_wrong() {
+    // Each bit of the number is a record that is lost.
+    for lost in 0_u32..1 << 12 {
+        let records = Conversation::of(6).records;
+        let kept = records.into_iter().enumerate().filter(|(at, _)| lost & (1 << at) == 0);
+        for (target, status) in calls(kept.map(|(_, record)| record).collect()) {
+            let number: u16 = target.trim_start_matches('/').parse().unwrap();
+            assert!(status.is_none_or(|status| status == 200 + number), "{lost:b} {target}");
+        }
+    }
+}
+
+#[test]
+fn records_that_overtake_each_other_are_put_in_order() {
+    let mut conversation = Conversation::of(1);
+    // Two threads write at once: the second one's bytes have the earlier time.
+    conversation.record(Direction::INGRESS, "GET /1 HTTP/1.1\r\n");
+    conversation.record(Direction::INGRESS, "Host: a\r\n\r\n");
+    conversation.record(Direction::EGRESS, "HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
+    let mut records = conversation.records;
+    for (record, time) in records.iter_mut().skip(2).zip([2_000_100, 2_000_000, 2_000_200]) {
+        record.time = Timestamp(time);
+    }
+    records.swap(2, 3);
+    assert_eq!(calls(records), [call(0), call(1)]);
+}
