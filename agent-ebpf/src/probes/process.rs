@@ -47,6 +47,8 @@ fn fork(ctx: &RawTracePointContext) -> Option<()> {
     }
     let counters = Counters::get()?;
     admit(tgid, entry.flags, counters);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "process {} of {} comes into scope", tgid, parent);
     let start_ns = read(child + offset!(task_start_boottime))?;
     report(ctx, counters, RecordKind::FORK, tgid, parent, start_ns, 0);
     Some(())
@@ -79,6 +81,8 @@ fn exec(ctx: &RawTracePointContext) -> Option<()> {
     let counters = scope::check(tgid)?;
     let program: u64 = ctx.arg(2);
     let filename: u64 = read(program + offset!(binprm_filename))?;
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "process {} runs another program", tgid);
     report(ctx, counters, RecordKind::EXEC, tgid, 0, process_start(current_task()), filename);
     Some(())
 }
@@ -132,6 +136,8 @@ fn exit(ctx: &RawTracePointContext) -> Option<()> {
         // A failure means that it was in scope by its cgroup.
         SCOPE.remove(&tgid).ok();
     }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "process {} ends", tgid);
     report(ctx, counters, RecordKind::EXIT, tgid, 0, process_start(task), 0);
     Some(())
 }

@@ -79,6 +79,9 @@ pub struct Probes {
     libraries: Libraries,
     counters: PerCpuArray<MapData, [u64; Counter::COUNT as usize]>,
     scope: HashMap<MapData, u32, ScopeEntry>,
+    /// What the programs log, in objects that do.
+    #[cfg(feature = "kernel-log")]
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl fmt::Debug for Probes {
@@ -104,7 +107,19 @@ impl Probes {
         let map = ebpf.take_map("SCOPE").context("the object has no SCOPE map")?;
         let scope = HashMap::try_from(map).context("open SCOPE")?;
         let libraries = Libraries::load(&mut ebpf, &settings.scope)?;
-        let mut probes = Self { ebpf, transport, libraries, counters, scope };
+        #[cfg(feature = "kernel-log")]
+        let log = aya_log::EbpfLogger::init(&mut ebpf)
+            .inspect_err(|error| tracing::warn!("the kernel programs do not log: {error}"))
+            .ok();
+        let mut probes = Self {
+            ebpf,
+            transport,
+            libraries,
+            counters,
+            scope,
+            #[cfg(feature = "kernel-log")]
+            log,
+        };
         probes.matches(&settings.scope)?;
         for &(program, tracepoint) in RAW_TRACEPOINTS {
             attach_raw(&mut probes.ebpf, program, tracepoint)?;
@@ -115,6 +130,14 @@ impl Probes {
             attach_tracepoint(&mut probes.ebpf, program, category, name)?;
         }
         Ok(probes)
+    }
+
+    /// Passes on what the programs logged.
+    #[cfg(feature = "kernel-log")]
+    pub fn pass_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Brings a process into scope.

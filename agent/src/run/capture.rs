@@ -103,6 +103,8 @@ impl Capture {
     /// Waits a moment for records and gives what is in order by now.
     pub fn round(&mut self, out: &mut Vec<Event>) -> Result<()> {
         self.wait()?;
+        #[cfg(feature = "kernel-log")]
+        self.probes.pass_log();
         // Whatever was handed over before this moment is in the buffers now.
         let until = Timestamp(self.now().0.saturating_sub(SETTLE_NS));
         let more = self.drain(out);

@@ -4,7 +4,10 @@
 //! stable toolchain. The manifest beside them says from which sources and by which
 //! tools they were made, and the check holds both to it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -28,13 +31,32 @@ pub(crate) struct Args {
     /// Install the toolchain first, where it is missing.
     #[arg(long)]
     install: bool,
+    /// Write objects that log what they do to this directory, for an agent built with
+    /// APISCOPE_BPF_OBJECT_DIR=DIR and --features kernel-log.
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    log: Option<PathBuf>,
 }
 
 pub(crate) fn task(args: &Args) -> Result<()> {
     if args.install {
         toolchain::install()?;
     }
-    if args.check { check() } else { write() }
+    match &args.log {
+        Some(directory) => write_logging(directory),
+        None if args.check => check(),
+        None => write(),
+    }
+}
+
+/// Compiles objects for debugging, away from those of the repository.
+fn write_logging(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    for (name, content) in compile(&toolchain::find()?, &["log"])? {
+        let file = directory.join(&name);
+        fs::write(&file, &content).with_context(|| format!("write {}", file.display()))?;
+        say(&format!("{}: {} bytes", file.display(), content.len()));
+    }
+    Ok(())
 }
 
 /// Where the objects are checked in.
@@ -48,7 +70,7 @@ fn write() -> Result<()> {
     let directory = directory();
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let mut objects = Vec::new();
-    for (name, content) in compile(&tools)? {
+    for (name, content) in compile(&tools, &[])? {
         let file = directory.join(&name);
         fs::write(&file, &content).with_context(|| format!("write {}", file.display()))?;
         say(&format!("{}: {} bytes", file.display(), content.len()));
@@ -104,7 +126,7 @@ fn rebuild(manifest: &Manifest) -> Result<()> {
         return Ok(());
     }
     let mut different = Vec::new();
-    for (name, content) in compile(&tools)? {
+    for (name, content) in compile(&tools, &[])? {
         if !manifest.objects.contains(&Object::new(name.clone(), &content)) {
             different.push(name);
         }
@@ -125,13 +147,14 @@ fn names() -> impl Iterator<Item = (String, &'static str, &'static [&'static str
     })
 }
 
-fn compile(tools: &toolchain::Tools) -> Result<Vec<(String, Vec<u8>)>> {
+/// Compiles every object, with `extra` features.
+fn compile(tools: &toolchain::Tools, extra: &[&'static str]) -> Result<Vec<(String, Vec<u8>)>> {
     say("compile the kernel programs");
     let scratch = target().join("bpf");
     let built = scratch.join("bpfel-unknown-none/release/agent-ebpf");
     let mut objects = Vec::new();
     for (name, architecture, features) in names() {
-        run(&mut tools.build(architecture, features)?)?;
+        run(&mut tools.build(architecture, &[features, extra].concat())?)?;
         // Line numbers for debuggers; the BTF that the kernel wants stays.
         let stripped = scratch.join(&name);
         run(crate::shell::command(&tools.objcopy).arg("--strip-debug").args([&built, &stripped]))?;
