@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     install: bool,
     /// Write objects that log what they do to this directory, for an agent built with
-    /// APISCOPE_BPF_OBJECT_DIR=DIR and --features kernel-log.
+    /// `APISCOPE_BPF_OBJECT_DIR=DIR` and `--features kernel-log`.
     #[arg(long, value_name = "DIR", conflicts_with = "check")]
     log: Option<PathBuf>,
 }
