@@ -8,6 +8,7 @@ use agent_common::record::{
     DataFlags, DataHeader, Direction, Family, FlowId, Layer, Protocol, RecordKind, Tuple,
 };
 use apiscope::{
+    call::Timestamp,
     event::{Clock, decode},
     pipeline::{Pipeline, Settings},
 };
@@ -23,7 +24,8 @@ const ENDPOINTS: u64 = 20;
 #[expect(clippy::print_stdout, reason = "the result is read by a person or a script")]
 fn main() {
     let calls: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(200_000);
-    let clock = Clock::system();
+    // Not that of the system, which valgrind cannot read.
+    let clock = Clock::from_readings(0, Timestamp(1_700_000_000_000_000_000));
     let mut pipeline = Pipeline::new(&Settings::default());
     let mut observed = Vec::new();
     let mut connections = vec![[0_u64; 2]; usize::try_from(CONNECTIONS).unwrap_or(1)];
@@ -75,7 +77,8 @@ fn record(
     payload: &[u8],
 ) -> Bytes {
     let [ingress, egress] = offsets;
-    let offset = if direction == Direction::INGRESS { ingress } else { egress };
+    let (offset, other) =
+        if direction == Direction::INGRESS { (ingress, egress) } else { (egress, ingress) };
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut tuple = Tuple { family: Family::INET, local_port: 8080, ..Tuple::default() };
     tuple.remote_port = u16::try_from(40_000 + index).unwrap_or(0);
@@ -92,12 +95,13 @@ fn record(
         pid_tgid: (4242 << 32) + 4242,
         flow: FlowId { id: 1000 + index, generation: 1 },
         offset: *offset,
+        other_offset: *other,
         len,
         call_len: len,
         direction,
         layer: Layer::SOCKET,
         protocol: Protocol::HTTP1,
-        flags: if *offset == 0 { DataFlags::FIRST } else { DataFlags(0) },
+        flags: if *offset + *other == 0 { DataFlags::FIRST } else { DataFlags(0) },
         tuple,
         ..DataHeader::zeroed()
     };

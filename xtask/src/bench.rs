@@ -98,6 +98,7 @@ fn pipeline(table: &mut Table) -> Result<()> {
             .arg(calls.to_string());
         let result = valgrind.output().context("run valgrind")?;
         let text = String::from_utf8_lossy(&result.stderr).into_owned();
+        ensure!(result.status.success(), "valgrind: {}\n{text}", result.status);
         let line = text.lines().find_map(|line| line.split_once("Collected : "));
         let (_, number) = line.with_context(|| format!("no count in {text}"))?;
         number.trim().parse().context("a number of instructions")
@@ -107,6 +108,9 @@ fn pipeline(table: &mut Table) -> Result<()> {
     table.row("pipeline, instructions/call", "-", format!("{}", (many - few) / 4_000));
     Ok(())
 }
+
+/// Connections that together leave no processor idle.
+const CONNECTIONS: u32 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
@@ -139,30 +143,49 @@ struct Cost {
     calls: f64,
 }
 
+impl Cost {
+    /// What came after `before`.
+    const fn since(self, before: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+            calls: self.calls - before.calls,
+            ..self
+        }
+    }
+}
+
 fn end_to_end(args: &Args, scheme: Scheme, table: &mut Table) -> Result<()> {
     let name = scheme.name();
     say(&format!("{name}: nginx and wrk, alternately without, with empty programs, with apiscope"));
     let server = Nginx::start(scheme)?;
-    server.load(1)?;
+    server.load(1, CONNECTIONS)?;
     let (mut plain, mut floor, mut full) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut alone_full) = (Vec::new(), Vec::new());
     let mut costs = Vec::new();
-    let mut programs = Vec::new();
     for _ in 0..args.rounds {
-        plain.push(server.load(args.seconds)?);
+        plain.push(server.load(args.seconds, CONNECTIONS)?);
+        alone.push(server.load(args.seconds, 1)?);
         let agent = Agent::start(server.pid(), true)?;
-        floor.push(server.load(args.seconds)?);
+        floor.push(server.load(args.seconds, CONNECTIONS)?);
         agent.stop()?;
         let agent = Agent::start(server.pid(), false)?;
-        let load = server.load(args.seconds)?;
-        costs.push((load, agent.cost()?));
-        programs = agent.programs()?;
+        let before = agent.cost()?;
+        let load = server.load(args.seconds, CONNECTIONS)?;
+        costs.push((load, agent.cost()?.since(before)));
+        alone_full.push(server.load(args.seconds, 1)?);
         agent.stop()?;
         full.push(load);
     }
+    let programs = programs(args, &server)?;
     let ratio = |over: &[Load], under: &[Load], value: fn(&Load) -> f64| {
         median(over.iter().zip(under).map(|(over, under)| value(over) / value(under)).collect())
     };
     let rate = |load: &Load| load.per_second;
+    table.row(
+        format!("{name}, one connection, throughput with / without"),
+        "-",
+        format!("{:.3}", ratio(&alone_full, &alone, rate)),
+    );
     table.row(
         format!("{name}, requests/s without"),
         "-",
@@ -213,6 +236,24 @@ fn end_to_end(args: &Args, scheme: Scheme, table: &mut Table) -> Result<()> {
         table.row(format!("{name}, ns per run of {program}"), "-", format!("{nanos:.0}"));
     }
     Ok(())
+}
+
+/// Nanoseconds per run of each program, by the kernel's own statistics. They cost time
+/// themselves, so this load is measured for nothing else.
+fn programs(args: &Args, server: &Nginx) -> Result<Vec<(String, f64)>> {
+    const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    let was = fs::read_to_string(SWITCH).with_context(|| format!("read {SWITCH}"))?;
+    fs::write(SWITCH, "1").with_context(|| format!("write {SWITCH}"))?;
+    let measured = Agent::start(server.pid(), false).and_then(|agent| {
+        server.load(args.seconds, CONNECTIONS)?;
+        agent.cost()?;
+        let programs = agent.programs()?;
+        agent.stop()?;
+        Ok(programs)
+    });
+    fs::write(SWITCH, was.trim()).with_context(|| format!("write {SWITCH}"))?;
+    measured
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -268,10 +309,11 @@ impl Nginx {
         self.child.id()
     }
 
-    fn load(&self, seconds: u32) -> Result<Load> {
+    fn load(&self, seconds: u32, connections: u32) -> Result<Load> {
         let url = format!("{}://{}/items/7", self.scheme.name(), self.address);
         let mut wrk = Command::new("wrk");
-        wrk.args(["-t1", "-c16", "--latency"]).arg(format!("-d{seconds}s")).arg(url);
+        wrk.args(["-t1", "--latency"]);
+        wrk.arg(format!("-c{connections}")).arg(format!("-d{seconds}s")).arg(url);
         let text = output(&mut wrk)?;
         let after = |name: &str| {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
