@@ -25,6 +25,12 @@ use crate::{
 /// a wake-up costs the observed process more than the record does.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The same after [`QUIET_ROUNDS`] without a record. Full buffers wake it anyway.
+const QUIET_TICK: Duration = Duration::from_millis(50);
+
+/// Rounds without a record after which nobody waits for the next one.
+const QUIET_ROUNDS: u32 = 100;
+
 /// Bytes taken from one buffer before the others get their turn.
 const BATCH: usize = 4 << 20;
 
@@ -61,6 +67,8 @@ pub struct Capture {
     /// Events made before the first round.
     early: Vec<Event>,
     scope_all: bool,
+    /// Rounds since the latest record.
+    quiet: u32,
 }
 
 impl Capture {
@@ -76,6 +84,7 @@ impl Capture {
             processes: HashMap::new(),
             losses: Losses::default(),
             early: Vec::new(),
+            quiet: 0,
             scope_all: settings.scope.all || settings.scope.cgroup.is_some(),
         };
         let now = capture.now();
@@ -175,7 +184,8 @@ impl Capture {
             .iter()
             .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
             .collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
+        let tick = if self.quiet < QUIET_ROUNDS { TICK } else { QUIET_TICK };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(tick.subsec_nanos()) };
         match rustix::event::poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).context("wait for records"),
@@ -185,6 +195,7 @@ impl Capture {
     /// Moves what waits in the buffers to the merger; whether more may wait.
     fn drain(&mut self, out: &mut Vec<Event>) -> bool {
         let mut more = false;
+        self.quiet = self.quiet.saturating_add(1);
         let mut records = Vec::new();
         for index in 0..self.sources.len() {
             let Some(source) = self.sources.get_mut(index) else { break };
@@ -198,6 +209,9 @@ impl Capture {
                 self.losses.lifecycle_records += lost;
             } else {
                 self.losses.data_records += lost;
+            }
+            if !records.is_empty() {
+                self.quiet = 0;
             }
             for record in records.drain(..) {
                 match decode(&record, &self.clock) {

@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::{
+    call::Missing,
     cli::{OutputArg, ReplayArgs, RunArgs},
     detect::Severity,
     event::Event,
@@ -181,6 +182,7 @@ impl Sinks {
         if let Some(live) = self.live.take() {
             live.close(runtime);
         }
+        summarize(pipeline, self.keeper.is_some());
         self.end(pipeline, PATIENCE)
     }
 
@@ -199,4 +201,18 @@ impl Sinks {
         keeper.save(pipeline, true)?;
         keeper.close()
     }
+}
+
+/// Says what a run has seen.
+fn summarize(pipeline: &Pipeline, kept: bool) {
+    let stats = pipeline.stats();
+    let calls = stats.calls.saturating_sub(stats.joined);
+    let endpoints = pipeline.inventory().endpoints().count();
+    let findings = pipeline.detectors().findings().len();
+    let missing: u64 = stats.lost.iter().map(Missing::total).sum();
+    let hint = if kept { "; apiscope inventory and apiscope findings show them" } else { "" };
+    info!(
+        "{calls} calls seen, {missing} bytes of them not captured; \
+         {endpoints} endpoints and {findings} findings known{hint}"
+    );
 }
