@@ -19,6 +19,7 @@ pub mod export;
 pub mod flow;
 pub mod http;
 pub mod inventory;
+pub mod log;
 pub mod pipeline;
 pub mod probe;
 pub mod redact;

@@ -7,10 +7,9 @@ use std::{
 
 use apiscope::{
     cli::{Cli, Command, DoctorArgs},
-    doctor, run,
+    doctor, log, run,
 };
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,11 +19,7 @@ const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
-        .with_target(false)
-        .init();
+    log::start();
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Record(args) => run::record::record(&args),

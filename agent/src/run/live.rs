@@ -20,6 +20,7 @@ use crate::{
         tui::{self, Run, Snapshot, View},
     },
     inventory::Schema,
+    log,
     pipeline::{Observed, Pipeline},
 };
 
@@ -46,6 +47,7 @@ impl Live {
         let first = Snapshot { time: started, run: run.clone(), ..Snapshot::default() };
         let (snapshots, shown) = watch::channel(Arc::new(first));
         let (stop, stopped) = oneshot::channel::<()>();
+        log::hold();
         let left = Arc::new(AtomicBool::new(false));
         let leaving = Arc::clone(&left);
         let task = runtime.spawn(async move {
@@ -108,6 +110,7 @@ impl Live {
         if let Some(task) = self.task.take() {
             drop(runtime.block_on(task));
         }
+        log::release();
     }
 }
 

@@ -165,6 +165,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let output = choose(args.print.output);
     let settings = settings(&args.scope, &args.capture);
     let mut capture = Capture::start(&settings)?;
+    info!("observing {}", settings.scope.describe());
     let mut sinks = Sinks::open(args, output, &runtime, &capture)?;
     let mut pipeline = sinks.pipeline();
     let command_output = match output {
@@ -173,7 +174,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         _ => CommandOutput::ToStderr,
     };
     let command = start_command(&mut capture, &args.scope, command_output)?;
-    info!("observing {}", settings.scope.describe());
     release_memory();
     sinks.ready();
     let mut ending = Ending::new(stop, args.duration, command);
