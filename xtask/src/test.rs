@@ -4,7 +4,8 @@
 //! wrong; the summary at the end has a line for each.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     bpf, lint, setup,
-    shell::{cargo, command, find, output, quote, root, run, say},
+    shell::{cargo, command, find, output, quote, root, run, say, target as target_folder},
     vm,
 };
 
@@ -30,6 +31,9 @@ const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 /// Seconds that each fuzz target gets: enough to run the corpus and find what is
 /// easily found.
 const FUZZ_SECONDS: u32 = 15;
+
+/// What an input may cost: seconds, and mebibytes of all and of one allocation.
+const FUZZ_LIMITS: [&str; 3] = ["-timeout=5", "-rss_limit_mb=512", "-malloc_limit_mb=256"];
 
 /// How long the tests may take in a guest, which is 10 to 30 times slower.
 const GUEST_TIMEOUT: Duration = Duration::from_mins(7);
@@ -200,13 +204,29 @@ fn fuzz() -> Result<Outcome> {
     {
         return Ok(Outcome::Skipped(format!("no cargo-fuzz: {error:#}")));
     }
+    let target_dir = target_folder().join("fuzz");
     let list = output(command("cargo-fuzz").args(["fuzz", "list"]).current_dir(&directory))?;
     for target in list.split_whitespace() {
+        // What is found goes to the first directory; the seeds are only read.
+        let corpus = target_dir.join("corpus").join(target);
+        let artifacts = target_dir.join("artifacts").join(target);
+        for directory in [&corpus, &artifacts] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("make {}", directory.display()))?;
+        }
         run(command("cargo-fuzz")
             // The sanitizers' flags are unstable; the compiler is the stable one.
             .env("RUSTC_BOOTSTRAP", "1")
-            .args(["fuzz", "run", target, "--"])
+            .args(["fuzz", "run", "--target-dir"])
+            .arg(&target_dir)
+            .arg(target)
+            .arg(&corpus)
+            .arg(Path::new("seeds").join(target))
+            .arg("--")
+            // The last one given holds: cargo-fuzz has its own.
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .args(FUZZ_LIMITS)
             .current_dir(&directory))?;
     }
     Ok(Outcome::Passed)

@@ -5,7 +5,7 @@ use std::{fs::File, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use object::{
-    Endianness, Object as _, SectionIndex,
+    Endianness, SectionIndex,
     elf::{
         FileHeader64, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType,
         Sym64,
@@ -21,6 +21,11 @@ const FILE_MAX: u64 = 1 << 30;
 
 /// Symbol tables and tables of strings larger than this are not looked into.
 const TABLE_MAX: u64 = 64 << 20;
+
+/// Files with more sections or segments than these are not looked into. Linkers make
+/// some tens of sections and a dozen segments.
+const SECTIONS_MAX: u32 = 0xff00;
+const SEGMENTS_MAX: u32 = 256;
 
 /// Occurrences of a name that are looked at.
 const PLACES_MAX: usize = 4096;
@@ -51,8 +56,7 @@ pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
     let len = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
     ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
     let cache = ReadCache::new(file);
-    let Ok(header) = FileHeader64::<Endianness>::parse(&cache) else { return Ok(None) };
-    let Ok(elf) = Elf::new(header, &cache) else { return Ok(None) };
+    let Some(elf) = Elf::new(&cache) else { return Ok(None) };
     // What a file exports first: that table is smaller, and survives stripping.
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
         let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
@@ -80,11 +84,12 @@ pub fn has_section(path: &Path, name: &str) -> bool {
         return false;
     }
     let cache = ReadCache::new(file);
-    object::File::parse(&cache).is_ok_and(|elf| elf.section_by_name(name).is_some())
+    Elf::new(&cache).is_some_and(|elf| elf.has_section(name).unwrap_or(false))
 }
 
 /// The parts of an ELF file that matter here.
 struct Elf<'data, R: ReadRef<'data>> {
+    header: &'data FileHeader64<Endianness>,
     endian: Endianness,
     data: R,
     sections: SectionTable<'data, FileHeader64<Endianness>, R>,
@@ -92,11 +97,36 @@ struct Elf<'data, R: ReadRef<'data>> {
 }
 
 impl<'data, R: ReadRef<'data>> Elf<'data, R> {
-    fn new(header: &'data FileHeader64<Endianness>, data: R) -> object::Result<Self> {
-        let endian = header.endian()?;
-        let sections = header.sections(endian, data)?;
-        let segments = header.program_headers(endian, data)?;
-        Ok(Self { endian, data, sections, segments })
+    /// `None` for what is no such file, or has more parts than are looked into.
+    fn new(data: R) -> Option<Self> {
+        let header = FileHeader64::<Endianness>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        // Both counts can be up to 32 bits wide, and both tables are read as a whole.
+        if header.shnum(endian, data).ok()? > SECTIONS_MAX
+            || header.phnum(endian, data).ok()? > SEGMENTS_MAX
+        {
+            return None;
+        }
+        let sections = header.sections(endian, data).ok()?;
+        let segments = header.program_headers(endian, data).ok()?;
+        Some(Self { header, endian, data, sections, segments })
+    }
+
+    /// Whether a section has this name. All names are read at once: what they are
+    /// read into one by one is kept, and they may overlap.
+    fn has_section(&self, name: &str) -> object::Result<bool> {
+        let endian = self.endian;
+        let index = self.header.shstrndx(endian, self.data)?;
+        let strings = self.sections.section(SectionIndex(index as usize))?;
+        if strings.sh_size(endian) > TABLE_MAX {
+            return Ok(false);
+        }
+        let strings = strings.data(endian, self.data)?;
+        Ok(self.sections.iter().any(|section| {
+            let start = strings.get(section.sh_name(endian) as usize..);
+            let rest = start.and_then(|start| start.strip_prefix(name.as_bytes()));
+            rest.is_some_and(|rest| rest.first() == Some(&0))
+        }))
     }
 
     /// Looks for the functions in a symbol table. Names are searched for in the table
@@ -179,6 +209,37 @@ mod tests {
     #[test]
     fn a_program_without_tls_has_no_functions() {
         assert_eq!(tls_functions(Path::new("/proc/self/exe")).unwrap(), None);
+    }
+
+    /// The start of a file of 64-bit little-endian words, with this many sections in
+    /// the extended count and a hole for them.
+    fn many_sections(count: u64) -> tempfile::NamedTempFile {
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(128, 0);
+        bytes[20] = 1; // e_version
+        bytes[40] = 64; // e_shoff
+        bytes[58] = 64; // e_shentsize
+        bytes[96..104].copy_from_slice(&count.to_le_bytes()); // sh_size of section 0
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file.as_file().set_len(FILE_MAX).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_table_of_sections_is_read_only_when_it_is_small() {
+        for (count, read) in [(3, true), (1_000_000, false)] {
+            let file = many_sections(count);
+            let cache = ReadCache::new(File::open(file.path()).unwrap());
+            assert_eq!(Elf::new(&cache).is_some(), read, "{count}");
+            assert_eq!(tls_functions(file.path()).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_whole_name() {
+        let this = Path::new("/proc/self/exe");
+        assert!(has_section(this, ".text") && !has_section(this, ".tex"));
     }
 
     #[test]
