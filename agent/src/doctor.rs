@@ -219,7 +219,7 @@ fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
         "the Java virtual machine encrypts by itself: its TLS is seen as ciphertext"
     } else if elf::is_32_bit(file) {
         "a 32-bit program: its system calls are counted, not decoded"
-    } else if elf::has_section(file, ".go.buildinfo") {
+    } else if elf::is_go(file) {
         "a Go program: crypto/tls is not hooked, its TLS is seen as ciphertext"
     } else {
         return None;

@@ -30,6 +30,10 @@ const SEGMENTS_MAX: u32 = 256;
 /// Occurrences of a name that are looked at.
 const PLACES_MAX: usize = 4096;
 
+/// Sections of what Go's linker makes. Its runtime needs the table of functions, so
+/// stripping leaves it there.
+const GO_SECTIONS: [&str; 3] = [".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo"];
+
 /// Names of the functions that are hooked.
 pub const SYMBOLS: [&str; 6] =
     ["SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free", "SSL_shutdown"];
@@ -57,6 +61,11 @@ pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
     ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
     let cache = ReadCache::new(file);
     let Some(elf) = Elf::new(&cache) else { return Ok(None) };
+    // Go moves its stacks, and with them the return address that a return probe has
+    // put there: a file with Go in it is left alone, whatever C is linked to it.
+    if elf.is_go().unwrap_or(true) {
+        return Ok(None);
+    }
     // What a file exports first: that table is smaller, and survives stripping.
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
         let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
@@ -77,14 +86,14 @@ pub fn is_32_bit(path: &Path) -> bool {
     read.is_ok() && start == *b"\x7fELF\x01"
 }
 
-/// Whether an ELF file has a section of this name.
-pub fn has_section(path: &Path, name: &str) -> bool {
+/// Whether Go's linker made a file.
+pub fn is_go(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     if file.metadata().is_ok_and(|metadata| metadata.len() > FILE_MAX) {
         return false;
     }
     let cache = ReadCache::new(file);
-    Elf::new(&cache).is_some_and(|elf| elf.has_section(name).unwrap_or(false))
+    Elf::new(&cache).is_some_and(|elf| elf.is_go().unwrap_or(false))
 }
 
 /// The parts of an ELF file that matter here.
@@ -112,9 +121,9 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         Some(Self { header, endian, data, sections, segments })
     }
 
-    /// Whether a section has this name. All names are read at once: what they are
+    /// Whether a section is one of Go's. All names are read at once: what they are
     /// read into one by one is kept, and they may overlap.
-    fn has_section(&self, name: &str) -> object::Result<bool> {
+    fn is_go(&self) -> object::Result<bool> {
         let endian = self.endian;
         let index = self.header.shstrndx(endian, self.data)?;
         let strings = self.sections.section(SectionIndex(index as usize))?;
@@ -123,9 +132,11 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         }
         let strings = strings.data(endian, self.data)?;
         Ok(self.sections.iter().any(|section| {
-            let start = strings.get(section.sh_name(endian) as usize..);
-            let rest = start.and_then(|start| start.strip_prefix(name.as_bytes()));
-            rest.is_some_and(|rest| rest.first() == Some(&0))
+            let start = strings.get(section.sh_name(endian) as usize..).unwrap_or_default();
+            let is = |name: &&str| {
+                start.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+            };
+            GO_SECTIONS.iter().any(|name| is(name))
         }))
     }
 
@@ -197,6 +208,8 @@ fn names(strings: &[u8]) -> Vec<(u32, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -237,9 +250,25 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_found_by_its_whole_name() {
-        let this = Path::new("/proc/self/exe");
-        assert!(has_section(this, ".text") && !has_section(this, ".tex"));
+    fn a_file_with_go_in_it_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let source = "int SSL_read() { return 0; } int SSL_write() { return 0; }";
+        std::fs::write(path("tls.c"), source).unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let status = Command::new(program).args(args).current_dir(&directory).status();
+            assert!(status.unwrap().success(), "{program} {args:?}");
+        };
+        run("cc", &["-shared", "-fPIC", "-o", "tls.so", "tls.c"]);
+        assert!(tls_functions(&path("tls.so")).unwrap().is_some());
+        for section in GO_SECTIONS {
+            let section = format!("{section}=tls.c");
+            run("objcopy", &["--add-section", &section, "tls.so", "go.so"]);
+            assert_eq!(tls_functions(&path("go.so")).unwrap(), None);
+            assert!(is_go(&path("go.so")) && !is_go(&path("tls.so")));
+        }
+        run("objcopy", &["--add-section", ".go.buildinfos=tls.c", "tls.so", "other.so"]);
+        assert!(!is_go(&path("other.so")), "a name counts only as a whole");
     }
 
     #[test]
