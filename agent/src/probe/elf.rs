@@ -232,6 +232,7 @@ mod tests {
         bytes[20] = 1; // e_version
         bytes[40] = 64; // e_shoff
         bytes[58] = 64; // e_shentsize
+        bytes[62] = 1; // e_shstrndx
         bytes[96..104].copy_from_slice(&count.to_le_bytes()); // sh_size of section 0
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
