@@ -13,7 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
-use apiscope::probe::elf::{has_section, is_32_bit, tls_functions};
+use apiscope::probe::elf::{is_32_bit, is_go, tls_functions};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -38,5 +38,5 @@ fuzz_target!(|input: &[u8]| {
         assert!(!is_32_bit(path));
         assert!(functions.offsets.iter().any(Option::is_some));
     }
-    _ = has_section(path, ".gopclntab");
+    _ = is_go(path);
 });
