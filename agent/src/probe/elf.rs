@@ -136,7 +136,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             let is = |name: &&str| {
                 start.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
             };
-            GO_SECTIONS.iter().any(|name| is(name))
+            GO_SECTIONS.iter().any(is)
         }))
     }
 
