@@ -113,13 +113,9 @@ pub struct RunArgs {
     /// Serve /metrics, /healthz and /readyz on this address, e.g. 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS", env = "APISCOPE_LISTEN")]
     pub listen: Option<SocketAddr>,
-    /// Stop after this many seconds.
-    #[arg(long, value_name = "SECONDS")]
+    /// Stop after this many seconds; a command is asked to end, by SIGTERM.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_MAX))]
     pub duration: Option<u64>,
-    /// Write a line to standard error once everything is observed, and how the run
-    /// ended.
-    #[arg(long, short)]
-    pub verbose: bool,
 }
 
 /// What to print and keep.
@@ -140,6 +136,9 @@ pub struct PrintArgs {
     pub no_state: bool,
 }
 
+/// Longest run that can be asked for: a hundred years of seconds.
+const DURATION_MAX: u64 = 100 * 365 * 24 * 3600;
+
 /// Where state is kept unless told otherwise.
 pub const STATE: &str = "/var/lib/apiscope";
 
@@ -155,8 +154,8 @@ pub struct RecordArgs {
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
-    /// Stop after this many seconds.
-    #[arg(long, value_name = "SECONDS")]
+    /// Stop after this many seconds; a command is asked to end, by SIGTERM.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_MAX))]
     pub duration: Option<u64>,
 }
 

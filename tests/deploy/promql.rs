@@ -24,6 +24,7 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("apiscope_capture_lost_bytes_total", &["cause", "direction"]),
     ("apiscope_capture_lost_records_total", &["buffer"]),
     ("apiscope_capture_connections_total", &[]),
+    ("apiscope_flows_total", &["protocol"]),
     ("apiscope_kernel_counter_total", &["name"]),
     ("apiscope_decode_errors_total", &["stage"]),
     ("apiscope_queue_dropped_total", &["queue"]),

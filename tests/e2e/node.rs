@@ -41,6 +41,20 @@ fn https_of_a_server_is_seen() -> Result<()> {
 }
 
 #[test]
+fn https_of_a_server_that_runs_already_is_seen() -> Result<()> {
+    let server = Server::node(true)?;
+    let running = server.start()?;
+    let options = Options::new()?.args(["--pid", &running.pid().to_string()]);
+    let mut apiscope = options.start()?;
+    apiscope.wait_ready()?;
+    let done = Client::python(&server, 100, 2)?.run()?;
+    apiscope.settle(done.len())?;
+    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
+    let seen: Vec<Done> = apiscope.stop()?.iter().map(|call| call.done().without_port()).collect();
+    compare(&done, &seen)
+}
+
+#[test]
 fn https_of_a_client_is_seen() -> Result<()> {
     let server = Server::nginx(true)?;
     let client = Client::node(&server, COUNT, 4);

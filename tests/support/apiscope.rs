@@ -48,7 +48,7 @@ impl Options {
     pub fn new() -> Result<Self> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
         let mut command = Command::new(binary()?);
-        command.args(["run", "--verbose", "--output", "json", "--body-hash"]);
+        command.args(["run", "--output", "json", "--body-hash"]);
         command.args(["--listen", &listen.to_string()]);
         Ok(Self { command, listen, state: false })
     }

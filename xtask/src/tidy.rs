@@ -16,7 +16,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("#[", "ignore"), "a test that does not run"),
 ];
 
-const METRICS: &str = "agent/src/export/metrics.rs";
+const METRICS: &str = "agent/src/export/metrics/mod.rs";
 
 /// What a metric's name begins with.
 const PREFIX: &str = "apiscope";

@@ -65,15 +65,18 @@ fn token(word: &str) -> Option<&'static str> {
 /// A secret in a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PathSecret<'a> {
-    /// The segment before it, or the name of the matrix parameter.
-    name: &'a str,
+    /// Name of the matrix parameter that it is the value of.
+    parameter: Option<&'a str>,
     what: &'static str,
 }
 
 impl PathSecret<'_> {
     fn words(&self) -> String {
-        let at = if self.name.is_empty() { "the start".into() } else { redact::name(self.name) };
-        format!("path, at {at}: {}", self.what)
+        match self.parameter {
+            Some(name) => format!("path parameter {}: {}", redact::name(name), self.what),
+            // The segment before it may be a value too.
+            None => format!("path: {}", self.what),
+        }
     }
 }
 
@@ -83,7 +86,7 @@ pub(super) fn path_secret(path: &str) -> Option<PathSecret<'_>> {
     for segment in path.split('/').take(SEGMENTS_MAX) {
         for part in segment.split(';').skip(1).take(SEGMENTS_MAX) {
             if let Some((name, what)) = parameter_secret(part) {
-                return Some(PathSecret { name, what });
+                return Some(PathSecret { parameter: Some(name), what });
             }
         }
         let word = segment.split(';').next().unwrap_or(segment);
@@ -92,7 +95,7 @@ pub(super) fn path_secret(path: &str) -> Option<PathSecret<'_>> {
             secret.then_some("random secret")
         };
         if let Some(what) = token(word).or_else(random) {
-            return Some(PathSecret { name: before, what });
+            return Some(PathSecret { parameter: None, what });
         }
         before = word;
     }
@@ -152,10 +155,10 @@ mod tests {
             ("/x?key=f3Kq9Zt7Lw2Xc8Vb5Nm1Pd6R", "query parameter key: key"),
             (&format!("/x?next={JWT}"), "query parameter next: JSON web token"),
             ("/x?q=AKIAIOSFODNN7ABCDEFG", "query parameter q: vendor token"),
-            (&format!("/files/{JWT}/raw"), "path, at files: JSON web token"),
-            ("/k/sk_live_abcdefgh12345678", "path, at k: vendor token"),
-            ("/reset/f3Kq9Zt7Lw2Xc8Vb5Nm1Pd6R", "path, at reset: random secret"),
-            ("/app;jsessionid=1A2B3C/home", "path, at jsessionid: session"),
+            (&format!("/files/{JWT}/raw"), "path: JSON web token"),
+            ("/k/sk_live_abcdefgh12345678", "path: vendor token"),
+            ("/reset/f3Kq9Zt7Lw2Xc8Vb5Nm1Pd6R", "path: random secret"),
+            ("/app;jsessionid=1A2B3C/home", "path parameter jsessionid: session"),
         ] {
             assert_eq!(evidence(target, 200), [fact], "{target}");
         }

@@ -41,7 +41,8 @@ pub fn call(observed: &Observed, out: &mut Vec<u8>) {
     }
     if !call.complete() {
         let causes: Vec<_> = call.missing.iter().map(|(cause, _)| cause.as_str()).collect();
-        _ = write!(line, " incomplete({})", causes.join(","));
+        let causes = if causes.is_empty() { "cut short".into() } else { causes.join(",") };
+        _ = write!(line, " incomplete({causes})");
     }
     out.extend_from_slice(printable(&line).as_bytes());
     out.push(b'\n');

@@ -2,7 +2,7 @@
 //! loses nothing that was shown. No payload is in it.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -85,7 +85,10 @@ impl Store {
     /// Opens the state for reading only.
     pub fn open_read_only(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
-        if !path.exists() {
+        let found = fs::metadata(&path);
+        if found.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            found.with_context(|| format!("look at the state in {}", path.display()))?;
+        } else if found.is_err() {
             bail!(
                 "there is no state in {}; apiscope run makes it, --state says where",
                 directory.display()

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use sketches_ddsketch::DDSketch;
 
 use super::{
     Dropped,
@@ -303,40 +304,45 @@ fn query_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
 /// Mergeable quantile sketch of durations, relative error 1 %.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Latency {
-    sketch: sketches_ddsketch::DDSketch,
+    /// `None` without data: JSON has no way to write an empty sketch's infinities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sketch: Option<DDSketch>,
 }
 
 impl std::fmt::Debug for Latency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Latency").field("count", &self.sketch.count()).finish()
+        f.debug_struct("Latency").field("count", &self.count()).finish()
     }
 }
 
 impl Latency {
     /// Adds one duration.
     pub fn add(&mut self, seconds: f64) {
-        self.sketch.add(seconds);
+        self.sketch.get_or_insert_default().add(seconds);
     }
 
     /// Quantile `q` (0 to 1) in seconds; `None` without data.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.sketch.quantile(q).ok().flatten()
+        self.sketch.as_ref()?.quantile(q).ok().flatten()
     }
 
     /// Durations added.
     pub fn count(&self) -> u64 {
-        u64::try_from(self.sketch.count()).unwrap_or(u64::MAX)
+        let count = self.sketch.as_ref().map_or(0, DDSketch::count);
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
 
     /// Sum of the durations, seconds.
     pub fn sum(&self) -> f64 {
-        self.sketch.sum().unwrap_or(0.0)
+        self.sketch.as_ref().and_then(DDSketch::sum).unwrap_or(0.0)
     }
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        // Both sketches have the same configuration, so merging cannot fail.
-        drop(self.sketch.merge(&other.sketch));
+        if let Some(other) = &other.sketch {
+            // Both sketches have the same configuration, so merging cannot fail.
+            drop(self.sketch.get_or_insert_default().merge(other));
+        }
     }
 }
 
@@ -350,6 +356,13 @@ mod tests {
         let key =
             EndpointKey { service: Arc::clone(&text), route: Arc::clone(&text), method: text };
         Endpoint::new(key, Vec::new(), Timestamp(u64::MAX))
+    }
+
+    #[test]
+    fn an_endpoint_without_answers_survives_the_store() {
+        let text = serde_json::to_string(&endpoint()).unwrap();
+        let read: Endpoint = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.latency.count(), read.latency.quantile(0.5)), (0, None));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, anyhow};
 pub struct Held {
     /// Its process.
     pub pid: u32,
+    program: String,
     gate: io::PipeWriter,
     spawning: JoinHandle<io::Result<Child>>,
 }
@@ -70,7 +71,9 @@ pub fn hold(arguments: &[String], output: CommandOutput) -> Result<Held> {
     let spawning = thread::spawn(move || command.spawn());
     let mut pid = [0; 4];
     match hello.read_exact(&mut pid) {
-        Ok(()) => Ok(Held { pid: u32::from_ne_bytes(pid), gate, spawning }),
+        Ok(()) => {
+            Ok(Held { pid: u32::from_ne_bytes(pid), program: program.clone(), gate, spawning })
+        }
         // The fork itself failed: the pipe closed with the command.
         Err(_) => Err(match spawning.join() {
             Ok(Err(error)) => anyhow!(error).context(format!("start {program}")),
@@ -84,8 +87,8 @@ impl Held {
     pub fn release(mut self) -> Result<Child> {
         self.gate.write_all(&[1]).context("let the command run")?;
         match self.spawning.join() {
-            Ok(child) => child.context("start the command"),
-            Err(_) => Err(anyhow!("start the command")),
+            Ok(child) => child.with_context(|| format!("start {}", self.program)),
+            Err(_) => Err(anyhow!("start {}", self.program)),
         }
     }
 }

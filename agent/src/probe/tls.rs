@@ -191,9 +191,13 @@ pub fn mappings(pid: u32) -> Vec<Mapping> {
             let device = fields.nth(1)?;
             let inode = fields.next()?;
             let path = line.get(line.find('/')?..)?;
+            // The links are named without the zeros that the addresses are padded with.
+            let (start, end) = range.split_once('-')?;
+            let address = |text| u64::from_str_radix(text, 16).ok();
+            let (start, end) = (address(start)?, address(end)?);
             let wanted = permissions.as_bytes().get(2) == Some(&b'x') && inode != "0";
             (wanted && seen.insert((device.to_owned(), inode.to_owned()))).then(|| Mapping {
-                file: format!("/proc/{pid}/map_files/{range}").into(),
+                file: format!("/proc/{pid}/map_files/{start:x}-{end:x}").into(),
                 name: path.trim_end_matches(" (deleted)").into(),
             })
         })

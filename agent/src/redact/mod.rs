@@ -21,6 +21,27 @@ const NAME_MAX: usize = 64;
 /// Parameters of one query that are shown; what follows is cut off as a whole.
 const PARAMETERS_MAX: usize = 64;
 
+/// Segments of a path after which a secret is expected.
+const SECRET_WORDS: [&str; 14] = [
+    "activate",
+    "activation",
+    "api_key",
+    "apikey",
+    "confirm",
+    "invite",
+    "magic",
+    "passwd",
+    "password",
+    "reset",
+    "secret",
+    "session",
+    "token",
+    "verify",
+];
+
+/// The shortest of these secrets.
+const SECRET_MIN: usize = 6;
+
 /// A query string with every value replaced by `REDACTED`, names kept.
 ///
 /// A name that itself looks like a secret, or has no `=`, is replaced as well. The
@@ -53,13 +74,21 @@ pub fn query(query: &str) -> String {
 /// numbers) and the values of `key=value` segments and parameters replaced by
 /// `REDACTED`. The result has no control characters.
 pub fn path(path: &str) -> Cow<'_, str> {
-    if !path.split('/').any(has_secret) {
+    let follows = path.split('/').zip(path.split('/').skip(1));
+    if !path.split('/').any(has_secret)
+        && !follows.into_iter().any(|(before, segment)| is_secret_after(before, segment))
+    {
         return printable(path);
     }
     let mut shown = String::new();
+    let mut before = "";
     for (index, segment) in path.split('/').enumerate() {
         if index > 0 {
             shown.push('/');
+        }
+        if is_secret_after(std::mem::replace(&mut before, segment), segment) {
+            shown.push_str(REDACTED);
+            continue;
         }
         for (index, part) in segment.split(';').enumerate() {
             if index > 0 {
@@ -105,7 +134,20 @@ fn looks_secret(text: &str) -> bool {
     }
     let once = percent_decode_str(text).decode_utf8_lossy();
     let twice = percent_decode_str(&once).decode_utf8_lossy();
-    shape::looks_secret(&once) || shape::looks_secret(&twice)
+    // A delimiter that was encoded hides a query or a parameter, with its value.
+    twice.contains(['?', '=', '&', ';', '#'])
+        || shape::looks_secret(&once)
+        || shape::looks_secret(&twice)
+}
+
+/// Whether a segment of a path is a secret by the one before it: `/reset/a1b2c3d4`.
+pub fn is_secret_after(before: &str, segment: &str) -> bool {
+    let letters = segment.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let digits = segment.bytes().any(|byte| byte.is_ascii_digit());
+    letters
+        && digits
+        && segment.len() >= SECRET_MIN
+        && SECRET_WORDS.iter().any(|word| before.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
@@ -162,6 +204,9 @@ mod tests {
             ("/reset/f3Kq9Zt7Lw2Xc8Vb5Nm1Pd6R".into(), "/reset/REDACTED"),
             ("/reset/9f86d081884c7d659a2feaa0c55ad015".into(), "/reset/REDACTED"),
             ("/ssn/123-45-6789".into(), "/ssn/REDACTED"),
+            ("/login%3Fpassword=x".into(), "/REDACTED=REDACTED"),
+            ("/a%253Btoken%253Dx".into(), "/REDACTED"),
+            ("/reset/s3cr3t-word/x1".into(), "/reset/REDACTED/x1"),
             ("/keys/AKIAIOSFODNN7EXAMPLE".into(), "/keys/REDACTED"),
         ] {
             assert_eq!(path(&raw), shown, "{raw}");

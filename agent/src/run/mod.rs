@@ -136,12 +136,12 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("start the runtime")
 }
 
-/// Sets a flag on SIGINT and SIGTERM.
+/// Sets a flag on SIGINT, SIGTERM and SIGHUP.
 pub fn stop_on_signals(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let stop = Arc::new(AtomicBool::new(false));
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let stop = Arc::clone(&stop);
         let _guard = runtime.enter();
         match signal(kind) {

@@ -17,6 +17,7 @@ use crate::{
 pub fn inventory(args: &ReadArgs) -> Result<()> {
     let mut state = load(&args.state)?;
     if let Some(name) = &args.service {
+        known(&state, name)?;
         state.services.retain(|service| &*service.name == name);
         state.endpoints.retain(|endpoint| &*endpoint.key.service == name);
     }
@@ -28,7 +29,11 @@ pub fn inventory(args: &ReadArgs) -> Result<()> {
 
 /// Prints findings, most severe first.
 pub fn findings(args: &ReadArgs) -> Result<()> {
-    let mut findings = load(&args.state)?.findings;
+    let state = load(&args.state)?;
+    if let Some(name) = &args.service {
+        known(&state, name)?;
+    }
+    let mut findings = state.findings;
     if let Some(name) = &args.service {
         findings.retain(|finding| &finding.service == name);
     }
@@ -37,6 +42,15 @@ pub fn findings(args: &ReadArgs) -> Result<()> {
         FormatArg::Table => print(lines::findings(&findings).as_bytes()),
         FormatArg::Json => print(&json_lines(&findings)?),
     }
+}
+
+/// Fails unless a service of this name is known.
+fn known(state: &State, name: &str) -> Result<()> {
+    if state.services.iter().any(|service| &*service.name == name) {
+        return Ok(());
+    }
+    let names: Vec<&str> = state.services.iter().map(|service| &*service.name).collect();
+    bail!("there is no service {name}; there are: {}", names.join(", "))
 }
 
 pub(super) fn load(directory: &std::path::Path) -> Result<State> {

@@ -192,7 +192,8 @@ impl Sinks {
     }
 
     fn end(self, pipeline: &mut Pipeline, patience: Duration) -> Result<()> {
-        let dropped = self.printer.dropped();
+        // A reader that has gone wanted no more.
+        let dropped = if self.printer.closed() { 0 } else { self.printer.dropped() };
         self.printer.finish(patience);
         if dropped > 0 {
             tracing::warn!("{dropped} lines were dropped: their reader was too slow");

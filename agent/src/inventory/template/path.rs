@@ -57,6 +57,7 @@ impl<'a> Path<'a> {
             .map(|part| part.split(';').next().unwrap_or(part))
             .filter(|part| !part.is_empty())
             .peekable();
+        let mut before = "";
         while let Some(part) = parts.next() {
             if segments.len() == DEPTH_MAX {
                 return None;
@@ -75,9 +76,14 @@ impl<'a> Path<'a> {
             // A route is shown, so whatever may be a secret is a value, wherever it is.
             let found = found.or_else(|| {
                 let text = Part { prefix: "", suffix: "", kind: Kind::Text };
-                redact::is_secret(part).then_some(text)
+                // What `name=value` is was said already; what is left hides one.
+                let secret = part.contains('=')
+                    || redact::is_secret(part)
+                    || redact::is_secret_after(before, part);
+                secret.then_some(text)
             });
             after_api = words::is_version(part);
+            before = part;
             segments.push(match found {
                 None => Segment { key: escape(part), kind: None },
                 Some(found) => Segment {

@@ -1,6 +1,8 @@
 //! Metrics: rates, errors and durations of endpoints, what capture saw and lost, and
 //! what the agent itself costs. Cardinality is bounded.
 
+mod labels;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -13,13 +15,21 @@ use std::{
 use agent_common::{counter::Counter as Slot, record::Direction};
 use ahash::RandomState;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
+use self::labels::{
+    Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
+    SeverityLabel, Stage,
+};
 use crate::{
-    call::Cause, detect::Severity, flow::Stats, inventory::EndpointKey, pipeline::Observed,
+    call::Cause,
+    detect::Severity,
+    flow::{FlowCounts, Stats},
+    inventory::EndpointKey,
+    pipeline::Observed,
     run::capture::Losses,
 };
 
@@ -35,53 +45,6 @@ const METHODS: [&str; 10] =
 const BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Place {
-    service: String,
-    method: String,
-    route: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Requests {
-    role: &'static str,
-    service: String,
-    method: String,
-    route: String,
-    status_class: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Incomplete {
-    service: String,
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Lost {
-    cause: &'static str,
-    direction: &'static str,
-}
-
-macro_rules! one_label {
-    ($($name:ident: $label:ident;)+) => {
-        $(#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        struct $name {
-            $label: String,
-        })+
-    };
-}
-
-one_label! {
-    Binding: binding;
-    SeverityLabel: severity;
-    Buffer: buffer;
-    Name: name;
-    Stage: stage;
-    Queue: queue;
-    Program: program;
-}
-
 /// Handles of one endpoint, so that a call costs one look-up.
 #[derive(Clone, Debug)]
 struct Handles {
@@ -94,6 +57,10 @@ struct Handles {
 }
 
 type HistogramFamily = Family<Place, Histogram, fn() -> Histogram>;
+
+/// Why a call is incomplete of which no byte is missing: the connection ended, or no
+/// response came.
+const CUT_SHORT: &str = "cut_short";
 
 /// All metrics.
 pub struct Metrics {
@@ -111,6 +78,7 @@ pub struct Metrics {
     records: Counter,
     bytes: Counter,
     connections: Counter,
+    flows: Family<Protocol, Counter>,
     lost_bytes: Family<Lost, Counter>,
     lost_records: Family<Buffer, Counter>,
     kernel: Family<Name, Counter>,
@@ -156,6 +124,7 @@ impl Metrics {
             records: Counter::default(),
             bytes: Counter::default(),
             connections: Counter::default(),
+            flows: Family::default(),
             lost_bytes: Family::default(),
             lost_records: Family::default(),
             kernel: Family::default(),
@@ -202,6 +171,7 @@ impl Metrics {
         own.register("capture_records", "Records from the kernel", self.records.clone());
         own.register("capture_bytes", "Payload bytes from the kernel", self.bytes.clone());
         own.register("capture_connections", "Connections first seen", self.connections.clone());
+        own.register("flows", "Connections and sessions by protocol", self.flows.clone());
         own.register(
             "capture_lost_bytes",
             "Stream bytes that were not captured, by cause",
@@ -287,6 +257,10 @@ impl Metrics {
         drop(handles);
         for (cause, _) in call.missing.iter() {
             let labels = Incomplete { service: key.service.to_string(), cause: cause.as_str() };
+            self.incomplete.get_or_create(&labels).inc();
+        }
+        if call.missing.is_empty() && !call.complete() {
+            let labels = Incomplete { service: key.service.to_string(), cause: CUT_SHORT };
             self.incomplete.get_or_create(&labels).inc();
         }
         if let Some(tls) = &call.tls {
@@ -376,6 +350,16 @@ impl Metrics {
                 let labels = Lost { cause: cause.as_str(), direction };
                 raise(&self.lost_bytes.get_or_create(&labels), bytes);
             }
+        }
+        let FlowCounts { http1, http2, tls, tls_unbound, ignored } = stats.flows;
+        for (protocol, count) in [
+            ("http/1", http1),
+            ("http/2", http2),
+            ("tls", tls),
+            ("tls without plaintext", tls_unbound),
+            ("other", ignored),
+        ] {
+            raise(&self.flows.get_or_create(&Protocol { protocol }), count);
         }
         let record = Stage { stage: "event".into() };
         raise(&self.decode_errors.get_or_create(&record), losses.undecoded);
