@@ -27,6 +27,8 @@ enum Decoder {
         connection: Box<http::Connection>,
         /// Position of the first byte that the decoder was given, per direction.
         base: [Option<u64>; 2],
+        /// What was counted of the connection's losses.
+        counted: http::Losses,
     },
     /// Something else, or it became something else.
     Done,
@@ -86,7 +88,7 @@ impl Carrier {
         Self {
             streams: Default::default(),
             parked: VecDeque::new(),
-            decoder: Decoder::Http { connection, base: [None; 2] },
+            decoder: Decoder::of(connection),
             from_start: false,
             session: None,
         }
@@ -134,7 +136,7 @@ impl Carrier {
             self.push(data.direction, piece, work);
             self.unpark(work);
         }
-        self.settle();
+        self.settle(work);
     }
 
     /// Whether a record of a direction has to wait for one of the other.
@@ -181,7 +183,7 @@ impl Carrier {
             // process ended by closing it.
             let orderly =
                 end.direction == direction || (direction == Direction::EGRESS && end.tgid != 0);
-            if let Decoder::Http { connection, base } = decoder
+            if let Decoder::Http { connection, base, .. } = decoder
                 && orderly
             {
                 let before = work.out.len();
@@ -189,7 +191,7 @@ impl Carrier {
                 shift(work.out, before, base);
             }
         }
-        self.settle();
+        self.settle(work);
     }
 
     /// Gives up waiting for records; all of them, or those due by `now`.
@@ -205,7 +207,7 @@ impl Carrier {
                 break;
             }
         }
-        self.settle();
+        self.settle(work);
     }
 
     /// Gives up waiting in one direction.
@@ -223,11 +225,12 @@ impl Carrier {
     /// The flow is gone: what waits comes out.
     pub(super) fn close(&mut self, time: Timestamp, work: &mut Work<'_>) {
         self.expire(None, work);
-        if let Decoder::Http { connection, base } = &mut self.decoder {
+        if let Decoder::Http { connection, base, .. } = &mut self.decoder {
             let before = work.out.len();
             connection.close(time, work.out);
             shift(work.out, before, base);
         }
+        self.decoder.count(work);
         self.decoder = Decoder::Done;
     }
 
@@ -242,8 +245,9 @@ impl Carrier {
         self.streams.iter().any(Stream::waits) || !self.parked.is_empty()
     }
 
-    /// Frees a decoder that will say nothing more.
-    fn settle(&mut self) {
+    /// Counts what the decoder lost, and frees one that will say nothing more.
+    fn settle(&mut self, work: &mut Work<'_>) {
+        self.decoder.count(work);
         if let Decoder::Http { connection, .. } = &self.decoder
             && connection.finished()
         {
@@ -281,6 +285,23 @@ impl Sink for Sides<'_, '_> {
 }
 
 impl Decoder {
+    fn of(connection: Box<http::Connection>) -> Self {
+        Self::Http { connection, base: [None; 2], counted: http::Losses::default() }
+    }
+
+    /// Counts what was lost since the last time.
+    fn count(&mut self, work: &mut Work<'_>) {
+        let Self::Http { connection, counted, .. } = self else { return };
+        let losses = *connection.losses();
+        if losses == *counted {
+            return;
+        }
+        work.stats.heads_lost += losses.heads - counted.heads;
+        work.stats.responses_unpaired += losses.responses - counted.responses;
+        work.stats.skipped_bytes += losses.skipped - counted.skipped;
+        *counted = losses;
+    }
+
     fn span(
         &mut self,
         direction: Direction,
@@ -310,7 +331,7 @@ impl Decoder {
         work: &mut Work<'_>,
     ) {
         match self {
-            Self::Http { connection, base } => {
+            Self::Http { connection, base, .. } => {
                 note_base(base, direction, offset);
                 let before = work.out.len();
                 connection.bytes(direction, time, bytes, work.out);
@@ -324,7 +345,7 @@ impl Decoder {
                         let held = sniffer.take();
                         work.stats.flows.http1 += 1;
                         let connection = Box::new(http::Connection::new(work.limits));
-                        *self = Self::Http { connection, base: [None; 2] };
+                        *self = Self::of(connection);
                         for Held { direction, offset, time, bytes } in held {
                             self.bytes(direction, offset, time, &bytes, work);
                         }
@@ -353,7 +374,7 @@ impl Decoder {
         work: &mut Work<'_>,
     ) {
         match self {
-            Self::Http { connection, base } => {
+            Self::Http { connection, base, .. } => {
                 note_base(base, direction, offset);
                 let before = work.out.len();
                 connection.missing(direction, time, len, cause, work.out);

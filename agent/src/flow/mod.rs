@@ -60,6 +60,12 @@ pub struct Stats {
     pub late_bytes: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+    /// HTTP messages whose head was not seen whole or could not be read.
+    pub heads_lost: u64,
+    /// Responses for which no request was certain.
+    pub responses_unpaired: u64,
+    /// Captured bytes in which no message could be told.
+    pub skipped_bytes: u64,
     /// Flows evicted because the table was full.
     pub evicted_full: u64,
     /// Flows evicted because they were silent.

@@ -157,6 +157,12 @@ impl Sinks {
         self.metrics.flow(pipeline.stats(), capture.losses());
         self.metrics.probes(capture.probes().attached());
         self.metrics.queue("output", self.printer.dropped());
+        self.metrics.queue("findings", pipeline.detectors().dropped());
+        let left_out = pipeline.inventory().dropped();
+        self.metrics.queue("services", left_out.services);
+        self.metrics.queue("endpoints", left_out.endpoints);
+        self.metrics.queue("schemas", left_out.schemas);
+        self.metrics.queue("query_parameters", left_out.query_parameters);
         let findings = pipeline.detectors().findings();
         let by_severity =
             [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical]

@@ -361,8 +361,17 @@ impl Metrics {
         ] {
             raise(&self.flows.get_or_create(&Protocol { protocol }), count);
         }
-        let record = Stage { stage: "event".into() };
-        raise(&self.decode_errors.get_or_create(&record), losses.undecoded);
+        for (stage, count) in [
+            ("event", losses.undecoded),
+            ("http_head", stats.heads_lost),
+            ("http_response", stats.responses_unpaired),
+        ] {
+            let stage = Stage { stage: stage.into() };
+            raise(&self.decode_errors.get_or_create(&stage), count);
+        }
+        self.queue("flows", stats.evicted_full);
+        self.queue("joins", stats.join_overflows);
+        self.queue("processes", stats.processes_forgotten);
     }
 
     /// Sets how many services, endpoints and findings are known.
