@@ -50,15 +50,21 @@ pub(super) struct SessionFacts {
     pub(super) server_name: Option<Arc<str>>,
 }
 
-/// Records of a direction that wait for the other one, at most.
+/// How long a record waits for those before it, nanoseconds of event time. Records
+/// overtake each other when a program is interrupted between taking the time and
+/// handing over its record, on a busy processor for many milliseconds.
+pub(super) const WAIT_NS: u64 = 100_000_000;
+
+/// Records that a flow holds back, at most.
 const PARKED_MAX: usize = 64;
 
 /// A flow that carries HTTP.
 #[derive(Debug)]
 pub(super) struct Carrier {
     streams: [Stream; 2],
-    /// Records behind one that waits in the other direction: what a decoder gets is in
-    /// the order of time across both.
+    /// Records that wait for one before them, in either direction, in their order across
+    /// both, which is how a decoder gets them. After
+    /// [`WAIT_NS`], or when they are too many, what they wait for is lost.
     parked: VecDeque<(Direction, Piece)>,
     decoder: Decoder,
     /// The first record of the flow was seen: positions count from its start.
@@ -127,21 +133,28 @@ impl Carrier {
         if self.waits() {
             self.expire(Some(piece.time), work);
         }
-        if self.blocked(data.direction) {
-            self.parked.push_back((data.direction, piece));
+        if self.parked.is_empty() && self.ready(data.direction, &piece) {
+            self.push(data.direction, piece, work);
+        } else {
+            let place = self.parked.partition_point(|(_, held)| held.place() <= piece.place());
+            self.parked.insert(place, (data.direction, piece));
+            self.unpark(work);
             if self.parked.len() > PARKED_MAX {
                 self.expire(None, work);
             }
-        } else {
-            self.push(data.direction, piece, work);
-            self.unpark(work);
         }
         self.settle(work);
     }
 
-    /// Whether a record of a direction has to wait for one of the other.
-    fn blocked(&self, direction: Direction) -> bool {
-        self.streams.get(1 - side(direction)).is_some_and(Stream::waits)
+    /// Nothing is missing before a record in either direction.
+    fn ready(&self, direction: Direction, piece: &Piece) -> bool {
+        let [own, other] = [side(direction), 1 - side(direction)]
+            .map(|side| self.streams.get(side).and_then(Stream::next));
+        let reached = match other {
+            Some(next) => piece.other_offset <= next,
+            None => !self.from_start || piece.other_offset == 0,
+        };
+        reached && own.is_none_or(|next| piece.offset <= next)
     }
 
     fn push(&mut self, direction: Direction, piece: Piece, work: &mut Work<'_>) {
@@ -155,8 +168,8 @@ impl Carrier {
 
     /// Lets go of records for which nothing has to be waited any more.
     fn unpark(&mut self, work: &mut Work<'_>) {
-        while let Some((direction, _)) = self.parked.front()
-            && !self.blocked(*direction)
+        while let Some((direction, piece)) = self.parked.front()
+            && self.ready(*direction, piece)
             && let Some((direction, piece)) = self.parked.pop_front()
         {
             self.push(direction, piece, work);
@@ -165,11 +178,7 @@ impl Carrier {
 
     /// One direction has ended, or both.
     pub(super) fn end(&mut self, end: &End, work: &mut Work<'_>) {
-        if end.direction == Direction::BOTH || !self.parked.is_empty() {
-            self.expire(None, work);
-        } else {
-            self.skip(end.direction, None, work);
-        }
+        self.expire(None, work);
         let whole = self.from_start;
         let Self { streams, decoder, .. } = self;
         for ((stream, last), direction) in streams.iter_mut().zip(end.offsets).zip(SIDES) {
@@ -196,30 +205,25 @@ impl Carrier {
 
     /// Gives up waiting for records; all of them, or those due by `now`.
     pub(super) fn expire(&mut self, now: Option<Timestamp>, work: &mut Work<'_>) {
-        // Each round lets go of a record that others may have waited for.
-        loop {
-            for direction in SIDES {
-                self.skip(direction, now, work);
-            }
-            let parked = self.parked.len();
+        while let Some((_, first)) = self.parked.front()
+            && now.is_none_or(|now| now.nanos_since(first.time) >= WAIT_NS)
+            && let Some((direction, piece)) = self.parked.pop_front()
+        {
+            // What it waited for is lost.
+            self.reach(direction, piece.offset, piece.time, work);
+            self.push(direction, piece, work);
             self.unpark(work);
-            if self.parked.len() == parked {
-                break;
-            }
         }
         self.settle(work);
     }
 
-    /// Gives up waiting in one direction.
-    fn skip(&mut self, direction: Direction, now: Option<Timestamp>, work: &mut Work<'_>) {
-        let Self { streams: [ingress, egress], decoder, from_start, .. } = self;
-        let (stream, other) =
-            if direction == Direction::INGRESS { (ingress, egress) } else { (egress, ingress) };
-        let mut sink = Sides { decoder, work, direction, other, whole: *from_start };
-        match now {
-            Some(now) => stream.expire(now, &mut sink),
-            None => stream.flush(&mut sink),
-        }
+    /// What did not come of a direction before `offset` is lost.
+    fn reach(&mut self, direction: Direction, offset: u64, time: Timestamp, work: &mut Work<'_>) {
+        let Self { streams, decoder, from_start, .. } = self;
+        let Some(stream) = streams.get_mut(side(direction)) else { return };
+        stream.reach(offset, *from_start, time, &mut |offset, time, span: Span<'_>| {
+            decoder.span(direction, offset, time, span, work);
+        });
     }
 
     /// The flow is gone: what waits comes out.
@@ -236,13 +240,12 @@ impl Carrier {
 
     /// Payload bytes held back for order.
     pub(super) fn pending_bytes(&self) -> usize {
-        let parked = self.parked.iter().map(|(_, piece)| piece.payload.len()).sum::<usize>();
-        self.streams.iter().map(Stream::pending_bytes).sum::<usize>() + parked
+        self.parked.iter().map(|(_, piece)| piece.payload.len()).sum()
     }
 
     /// Whether records are held back for order.
     pub(super) fn waits(&self) -> bool {
-        self.streams.iter().any(Stream::waits) || !self.parked.is_empty()
+        !self.parked.is_empty()
     }
 
     /// Counts what the decoder lost, and frees one that will say nothing more.
@@ -254,7 +257,6 @@ impl Carrier {
             self.decoder = Decoder::Done;
         }
         if matches!(self.decoder, Decoder::Done) && self.waits() {
-            self.streams = Default::default();
             self.parked = VecDeque::new();
         }
     }

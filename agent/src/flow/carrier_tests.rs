@@ -1,5 +1,7 @@
 //! Records that never came, and records that overtook each other.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     call::{Call, Timestamp},
@@ -120,4 +122,34 @@ fn records_that_overtake_each_other_are_put_in_order() {
     }
     records.swap(2, 3);
     assert_eq!(calls(records), [call(0), call(1)]);
+}
+
+/// Records that come later than others by a few places; the first stays first.
+fn delayed(records: Vec<Data>, delays: &[usize]) -> Vec<Data> {
+    let mut keyed: Vec<_> = records.into_iter().enumerate().collect();
+    keyed.sort_by_key(|(at, _)| if *at == 0 { 0 } else { *at + delays[*at] });
+    keyed.into_iter().map(|(_, record)| record).collect()
+}
+
+proptest! {
+    #[test]
+    fn records_may_come_late_from_either_direction(
+        delays in prop::collection::vec(0_usize..12, 40),
+    ) {
+        let records = Conversation::of(20).records;
+        prop_assert_eq!(calls(delayed(records.clone(), &delays)), calls(records));
+    }
+
+    #[test]
+    fn records_may_come_late_or_never_and_no_pair_is_wrong(
+        delays in prop::collection::vec(0_usize..12, 40),
+        lost in prop::collection::vec(prop::bool::weighted(0.2), 40),
+    ) {
+        let records = delayed(Conversation::of(20).records, &delays);
+        let kept = records.into_iter().zip(lost).filter(|(_, lost)| !lost);
+        for (target, status) in calls(kept.map(|(record, _)| record).collect()) {
+            let number: u16 = target.trim_start_matches('/').parse().unwrap();
+            prop_assert!(status.is_none_or(|status| status == 200 + number), "{}", target);
+        }
+    }
 }

@@ -1,22 +1,9 @@
 //! One direction of a flow: records in, bytes in order and located holes out.
 
-use std::collections::VecDeque;
-
 use agent_common::record::DataFlags;
 use bytes::{Buf as _, Bytes};
 
 use crate::call::{Cause, Timestamp};
-
-/// How long a later record waits for the one before it, nanoseconds of event
-/// time. Records of one direction overtake each other only when threads write it at
-/// once: each takes the time first and its position then, microseconds later.
-pub const WAIT_NS: u64 = 2_000_000;
-
-/// Records that one direction may hold back.
-const PENDING_RECORDS: usize = 64;
-
-/// Payload bytes that one direction may hold back.
-const PENDING_BYTES: usize = 256 * 1024;
 
 /// What one record says of a direction.
 #[derive(Clone, Debug)]
@@ -33,6 +20,13 @@ pub struct Piece {
     pub cause: Cause,
     /// What was captured, from `offset` on.
     pub payload: Bytes,
+}
+
+impl Piece {
+    /// Its place among the records of both directions: all bytes before it.
+    pub const fn place(&self) -> u64 {
+        self.offset.saturating_add(self.other_offset)
+    }
 }
 
 /// The next thing in a direction. Spans of bytes lie end to end.
@@ -74,15 +68,12 @@ pub const fn cause(flags: DataFlags) -> Cause {
     }
 }
 
-/// One direction: what comes next, and what came too early. Holds back at most 64
-/// records and 256 KiB; then, or after [`WAIT_NS`], what they wait for is lost.
+/// One direction: what comes next. Records come in order, or what lay between them is
+/// lost.
 #[derive(Debug, Default)]
 pub struct Stream {
     /// Position of the next byte; `None` before the first record.
     next: Option<u64>,
-    /// Later records, by position.
-    pending: VecDeque<Piece>,
-    pending_bytes: usize,
     ended: bool,
     late: u64,
 }
@@ -90,7 +81,7 @@ pub struct Stream {
 impl Stream {
     /// Takes a record. The first one says where the direction starts: the flow may
     /// have been joined midway.
-    pub fn push(&mut self, piece: Piece, sink: &mut impl Sink) {
+    pub fn push(&mut self, mut piece: Piece, sink: &mut impl Sink) {
         if piece.len == 0 {
             return;
         }
@@ -100,118 +91,10 @@ impl Stream {
         }
         let next = *self.next.get_or_insert(piece.offset);
         if piece.offset > next {
-            self.hold(piece);
-            if self.pending.len() > PENDING_RECORDS || self.pending_bytes > PENDING_BYTES {
-                self.skip(sink);
-            }
-            return;
+            sink.span(next, piece.time, Span::Missing(piece.offset - next, Cause::Transport));
+            self.next = Some(piece.offset);
         }
-        self.deliver(piece, sink);
-        if !self.pending.is_empty() {
-            self.drain(sink);
-        }
-    }
-
-    /// Gives up waiting for what later records have waited for since before `now`
-    /// less [`WAIT_NS`].
-    pub fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
-        while let Some(first) = self.pending.front()
-            && now.nanos_since(first.time) >= WAIT_NS
-        {
-            self.skip(sink);
-        }
-    }
-
-    /// Gives up waiting for anything.
-    pub fn flush(&mut self, sink: &mut impl Sink) {
-        while !self.pending.is_empty() {
-            self.skip(sink);
-        }
-    }
-
-    /// The direction ends at `last`. `whole` says that all of it should have been
-    /// seen, so that bytes of which no record came are lost and not before time.
-    pub fn end(&mut self, last: u64, whole: bool, time: Timestamp, sink: &mut impl Sink) {
-        self.flush(sink);
-        if whole && self.next.is_none() {
-            self.next = Some(0);
-        }
-        if let Some(next) = self.next
-            && last > next
-        {
-            sink.span(next, time, Span::Missing(last - next, Cause::Transport));
-            self.next = Some(last);
-        }
-        self.ended = true;
-    }
-
-    /// The other direction has told that this one has come to `offset`. What did not
-    /// come until now is lost; `whole` says that all of it should have been seen.
-    pub fn reach(&mut self, offset: u64, whole: bool, time: Timestamp, sink: &mut impl Sink) {
-        // While records wait, what they wait for is not lost yet.
-        if self.ended || self.waits() {
-            return;
-        }
-        // Of a flow that was joined midway it tells where this direction starts.
-        let next = *self.next.get_or_insert(if whole { 0 } else { offset });
-        if offset > next {
-            sink.span(next, time, Span::Missing(offset - next, Cause::Transport));
-            self.next = Some(offset);
-        }
-    }
-
-    /// Position of the next byte; `None` before the first record.
-    pub const fn next(&self) -> Option<u64> {
-        self.next
-    }
-
-    /// Payload bytes held back.
-    pub const fn pending_bytes(&self) -> usize {
-        self.pending_bytes
-    }
-
-    /// Whether records are held back.
-    pub fn waits(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Stream bytes that came again, or after they were given up; cleared by asking.
-    pub const fn take_late(&mut self) -> u64 {
-        std::mem::replace(&mut self.late, 0)
-    }
-
-    /// Keeps a record that came too early, by position.
-    fn hold(&mut self, piece: Piece) {
-        let at = self.pending.partition_point(|held| held.offset <= piece.offset);
-        self.pending_bytes += piece.payload.len();
-        self.pending.insert(at, piece);
-    }
-
-    /// Declares what is missing before the first record held back, and goes on.
-    fn skip(&mut self, sink: &mut impl Sink) {
-        if let (Some(first), Some(next)) = (self.pending.front(), self.next)
-            && first.offset > next
-        {
-            sink.span(next, first.time, Span::Missing(first.offset - next, Cause::Transport));
-            self.next = Some(first.offset);
-        }
-        self.drain(sink);
-    }
-
-    /// Delivers records whose turn has come.
-    fn drain(&mut self, sink: &mut impl Sink) {
-        while let (Some(first), Some(next)) = (self.pending.front(), self.next)
-            && first.offset <= next
-        {
-            let Some(piece) = self.pending.pop_front() else { return };
-            self.pending_bytes = self.pending_bytes.saturating_sub(piece.payload.len());
-            self.deliver(piece, sink);
-        }
-    }
-
-    /// Delivers a record that starts at or before the next byte.
-    fn deliver(&mut self, mut piece: Piece, sink: &mut impl Sink) {
-        let next = self.next.unwrap_or(piece.offset);
+        let next = next.max(piece.offset);
         let again = next.saturating_sub(piece.offset).min(piece.len);
         if again > 0 {
             self.late += again;
@@ -232,6 +115,45 @@ impl Stream {
             sink.span(at, piece.time, Span::Missing(rest, piece.cause));
         }
         self.next = Some(next.saturating_add(piece.len));
+    }
+
+    /// The direction ends at `last`. `whole` says that all of it should have been
+    /// seen, so that bytes of which no record came are lost and not before time.
+    pub fn end(&mut self, last: u64, whole: bool, time: Timestamp, sink: &mut impl Sink) {
+        if whole && self.next.is_none() {
+            self.next = Some(0);
+        }
+        if let Some(next) = self.next
+            && last > next
+        {
+            sink.span(next, time, Span::Missing(last - next, Cause::Transport));
+            self.next = Some(last);
+        }
+        self.ended = true;
+    }
+
+    /// The other direction has told that this one has come to `offset`. What did not
+    /// come until now is lost; `whole` says that all of it should have been seen.
+    pub fn reach(&mut self, offset: u64, whole: bool, time: Timestamp, sink: &mut impl Sink) {
+        if self.ended {
+            return;
+        }
+        // Of a flow that was joined midway it tells where this direction starts.
+        let next = *self.next.get_or_insert(if whole { 0 } else { offset });
+        if offset > next {
+            sink.span(next, time, Span::Missing(offset - next, Cause::Transport));
+            self.next = Some(offset);
+        }
+    }
+
+    /// Position of the next byte; `None` before the first record.
+    pub const fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Stream bytes that came again, or after they were given up; cleared by asking.
+    pub const fn take_late(&mut self) -> u64 {
+        std::mem::replace(&mut self.late, 0)
     }
 }
 
@@ -280,27 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_overtook_waits_for_the_one_before() {
-        let (mut stream, mut given) = (Stream::default(), Given::default());
-        stream.push(piece(0, 0, 1, b"a"), &mut given);
-        stream.push(piece(1, 3, 1, b"d"), &mut given);
-        stream.push(piece(2, 2, 1, b"c"), &mut given);
-        assert_eq!(text(&given), "a");
-        assert!(stream.waits());
-        stream.push(piece(3, 1, 1, b"b"), &mut given);
-        assert_eq!(text(&given), "abcd");
-        assert!(!stream.waits() && stream.pending_bytes() == 0);
-    }
-
-    #[test]
-    fn a_lost_record_becomes_a_hole_after_a_while() {
+    fn what_lies_between_two_records_is_lost() {
         let (mut stream, mut given) = (Stream::default(), Given::default());
         stream.push(piece(0, 0, 1, b"a"), &mut given);
         stream.push(piece(5, 3, 1, b"d"), &mut given);
-        stream.expire(Timestamp(4 + WAIT_NS), &mut given);
-        assert_eq!(text(&given), "a");
-        stream.expire(Timestamp(5 + WAIT_NS), &mut given);
-        assert_eq!(text(&given), "a??d");
         stream.push(piece(6, 1, 2, b"bc"), &mut given);
         assert_eq!((text(&given).as_str(), stream.take_late()), ("a??d", 2));
     }
@@ -334,24 +239,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_held_back_is_bounded() {
-        let (mut stream, mut given) = (Stream::default(), Given::default());
-        stream.push(piece(0, 0, 1, b"a"), &mut given);
-        for number in 0..10_000 {
-            stream.push(piece(0, 2 + number * 20_000, 16384, &[7; 16384]), &mut given);
-            assert!(stream.pending_bytes() <= PENDING_BYTES);
-            assert!(stream.pending.len() <= PENDING_RECORDS);
-        }
-    }
-
     proptest! {
         #[test]
-        fn any_order_and_loss_gives_the_bytes_or_located_holes(
+        fn any_loss_gives_the_bytes_or_located_holes(
             lens in prop::collection::vec(1u64..9, 1..40),
             captured in prop::collection::vec(0u64..9, 40),
             lost in prop::collection::vec(prop::bool::weighted(0.2), 40),
-            keys in prop::collection::vec(0usize..6, 40),
             base in 0u64..1000,
         ) {
             let mut pieces = Vec::new();
@@ -369,19 +262,16 @@ mod tests {
                     });
                 }
                 if !gone {
-                    pieces.push((if number == 0 { 0 } else { number + keys[number] }, piece(0, offset, len, &payload)));
+                    pieces.push(piece(0, offset, len, &payload));
                 }
             }
-            // Records move by a few places; the first stays, for it sets the base.
-            pieces.sort_by_key(|(key, _)| *key);
             let (mut stream, mut given) = (Stream::default(), Given(Vec::new(), base));
-            for (_, piece) in pieces {
+            for piece in pieces {
                 stream.push(piece, &mut given);
             }
             stream.end(base + expected.len() as u64, false, Timestamp(0), &mut given);
             prop_assert_eq!(given.0, expected);
             prop_assert_eq!(stream.take_late(), 0);
-            prop_assert_eq!(stream.pending_bytes(), 0);
         }
     }
 }

@@ -8,12 +8,11 @@ use ahash::AHashMap;
 use super::{
     Limits, Stats,
     binder::{Binder, Plaintext},
-    carrier::{Carrier, Work},
+    carrier::{self, Carrier, Work},
     ends::{EndsKey, ends},
     join::Joiner,
     process::Processes,
     recent::Recent,
-    stream,
     tls_socket::TlsSocket,
 };
 use crate::{
@@ -342,7 +341,7 @@ impl FlowTable {
             }
             if carrier.waits() && !flow.queued {
                 flow.queued = true;
-                let deadline = Timestamp(flow.last.0.saturating_add(stream::WAIT_NS));
+                let deadline = Timestamp(flow.last.0.saturating_add(carrier::WAIT_NS));
                 self.waiting.push_back((deadline, slot, flow.id));
                 if self.waiting.len() > self.limits.flows.saturating_mul(2) {
                     self.forget_closed(flow.id);

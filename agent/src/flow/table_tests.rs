@@ -126,7 +126,7 @@ fn a_hole_is_given_up_when_time_passes_without_records() {
     table.data(socket(1, Protocol::HTTP1), &mut out);
     table.data(Data { offset: 9, ..socket(1, Protocol::HTTP1) }, &mut out);
     assert!(table.stats().lost[0].is_empty() && table.pending_bytes == 4);
-    table.tick(Timestamp(1_000_000 + stream::WAIT_NS), &mut out);
+    table.tick(Timestamp(1_000_000 + carrier::WAIT_NS), &mut out);
     assert_eq!((table.stats().lost[0].total(), table.pending_bytes), (5, 0));
     assert!(table.waiting.is_empty());
 }
