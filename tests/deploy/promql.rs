@@ -26,6 +26,7 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("apiscope_capture_connections_total", &[]),
     ("apiscope_flows_total", &["protocol"]),
     ("apiscope_kernel_counter_total", &["name"]),
+    ("apiscope_kernel_program_misses_total", &["program"]),
     ("apiscope_decode_errors_total", &["stage"]),
     ("apiscope_queue_dropped_total", &["queue"]),
     ("apiscope_probes_attached", &[]),

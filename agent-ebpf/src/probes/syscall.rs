@@ -1,8 +1,8 @@
 //! `sys_exit`: bytes that a process read or wrote.
 //!
-//! A raw tracepoint at the exit of every system call. The arguments are still in
-//! the saved registers, so there is no hook at the entry and nothing kept in
-//! between. It costs processes out of scope one look-up.
+//! A program at the exit of every system call. The arguments are still in the saved
+//! registers, so there is no hook at the entry and nothing kept in between. It costs
+//! processes out of scope one look-up.
 
 use core::ffi::c_void;
 
@@ -17,9 +17,12 @@ use agent_common::{
 };
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_kernel},
-    macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
+    },
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
 };
 
 use crate::{
@@ -48,29 +51,60 @@ const MESSAGES: i64 = 8;
 const MMSGHDR: u64 = 64;
 const MSG_LEN: u64 = 56;
 
+/// Offset of the result in the record of a `raw_syscalls:sys_exit` event:
+/// `/sys/kernel/tracing/events/raw_syscalls/sys_exit/format`
+const RETURNED: usize = 16;
+
+/// As a raw tracepoint, which costs least.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    exit(&ctx);
+    if let Some(task) = task(ctx.as_ptr()) {
+        exit(&task, ctx.arg(0), ctx.arg(1));
+    }
     0
 }
 
+/// As a trace event. Since 7.0 the program of a raw tracepoint can be preempted, and
+/// until it goes on, the kernel leaves it out for whatever else happens on that
+/// processor (`__bpf_trace_run`, `kernel/trace/bpf_trace.c`); that of a trace event
+/// cannot.
+#[tracepoint]
+fn sys_exit_event(ctx: TracePointContext) -> u32 {
+    if let Some(task) = task(ctx.as_ptr())
+        // SAFETY: the offset is that of this event's record.
+        && let Ok(returned) = unsafe { ctx.read_at(RETURNED) }
+    {
+        // SAFETY: takes the current task and gives where its registers are saved.
+        let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
+        exit(&task, registers as u64, returned);
+    }
+    0
+}
+
+/// Who made the call, and where to count.
+struct Task {
+    context: *mut c_void,
+    pid_tgid: u64,
+    counters: Counters,
+}
+
+/// The current task, if it is in scope.
 #[inline(always)]
-fn exit(ctx: &RawTracePointContext) -> Option<()> {
+fn task(context: *mut c_void) -> Option<Task> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let counters = scope::check((pid_tgid >> 32) as u32)?;
-    if settings::empty() {
-        return None;
-    }
-    let mut returned: i64 = ctx.arg(1);
+    (!settings::empty()).then_some(Task { context, pid_tgid, counters })
+}
+
+#[inline(always)]
+fn exit(task: &Task, registers: u64, mut returned: i64) -> Option<()> {
     if returned < 0 {
         return None;
     }
-    let task = Task { pid_tgid, counters };
     let mut beyond = 0;
-    let registers: u64 = ctx.arg(0);
     let syscall = registers::syscall(registers)?;
     if syscall.compat {
-        counters.add(Counter::COMPAT, 1);
+        task.counters.add(Counter::COMPAT, 1);
         return None;
     }
     let (direction, source) = match syscall.number {
@@ -83,7 +117,7 @@ fn exit(ctx: &RawTracePointContext) -> Option<()> {
             }
             if flags & TRUNC != 0 {
                 // The bytes were thrown away unseen (tcp(7)).
-                return moved(ctx, &task, syscall.first, Direction::INGRESS, returned);
+                return moved(task, syscall.first, Direction::INGRESS, returned);
             }
             (Direction::INGRESS, single(&syscall, returned))
         }
@@ -123,32 +157,26 @@ fn exit(ctx: &RawTracePointContext) -> Option<()> {
             (direction, header(syscall.second)?)
         }
         number::SENDFILE => {
-            return moved(ctx, &task, syscall.first, Direction::EGRESS, returned);
+            return moved(task, syscall.first, Direction::EGRESS, returned);
         }
         number::SPLICE => {
-            moved(ctx, &task, syscall.first, Direction::INGRESS, returned);
-            return moved(ctx, &task, syscall.third, Direction::EGRESS, returned);
+            moved(task, syscall.first, Direction::INGRESS, returned);
+            return moved(task, syscall.third, Direction::EGRESS, returned);
         }
-        number::SHUTDOWN => return shutdown(ctx, &task, &syscall),
+        number::SHUTDOWN => return shutdown(task, &syscall),
         number::MMAP => {
             if syscall.third & EXEC == 0 {
                 return None;
             }
-            return mapped(ctx, &task, registers::fifth(registers), returned);
+            return mapped(task, registers::fifth(registers), returned);
         }
         _ => return None,
     };
-    transfer(ctx, &task, syscall.first, direction, &source, returned)?;
+    transfer(task, syscall.first, direction, &source, returned)?;
     if beyond > 0 {
-        return moved(ctx, &task, syscall.first, direction, beyond);
+        return moved(task, syscall.first, direction, beyond);
     }
     Some(())
-}
-
-/// Who made the call, and where to count.
-struct Task {
-    pid_tgid: u64,
-    counters: Counters,
 }
 
 /// A call's facts.
@@ -172,7 +200,6 @@ fn facts(task: &Task, state: *const FlowState, direction: Direction, returned: i
 /// Bytes that went through user memory.
 #[inline(always)]
 fn transfer(
-    ctx: &RawTracePointContext,
     task: &Task,
     fd: u64,
     direction: Direction,
@@ -188,7 +215,7 @@ fn transfer(
         (*work).facts = facts(task, state, direction, returned);
         (*work).source = *source;
         (*work).flags = if first { u32::from(DataFlags::FIRST.0) } else { 0 };
-        let call = Call::new(ctx.as_ptr(), task.counters, &raw const (*work).facts);
+        let call = Call::new(task.context, task.counters, &raw const (*work).facts);
         if returned == 0 {
             // A read of nothing is the end of the stream; an empty write is nothing.
             if direction == Direction::INGRESS && wanted(source) {
@@ -235,13 +262,7 @@ fn nest(state: *mut FlowState, pid_tgid: u64) {
 
 /// Bytes moved by the kernel, or dropped: only their number is known.
 #[inline(always)]
-fn moved(
-    ctx: &RawTracePointContext,
-    task: &Task,
-    fd: u64,
-    direction: Direction,
-    returned: i64,
-) -> Option<()> {
+fn moved(task: &Task, fd: u64, direction: Direction, returned: i64) -> Option<()> {
     if returned == 0 {
         return None;
     }
@@ -249,7 +270,7 @@ fn moved(
     let (state, first) = socket::connection(&socket, task.counters)?;
     let facts = facts(task, state, direction, returned);
     // SAFETY: the facts outlive the call.
-    let call = unsafe { Call::new(ctx.as_ptr(), task.counters, &raw const facts) };
+    let call = unsafe { Call::new(task.context, task.counters, &raw const facts) };
     let flags = if first { DataFlags::OPAQUE.union(DataFlags::FIRST) } else { DataFlags::OPAQUE };
     // SAFETY: the state is a map's value.
     unsafe { capture::opaque(state, &call, flags) };
@@ -270,7 +291,7 @@ fn others(address: u64, messages: i64) -> i64 {
 }
 
 #[inline(always)]
-fn shutdown(ctx: &RawTracePointContext, task: &Task, syscall: &Syscall) -> Option<()> {
+fn shutdown(task: &Task, syscall: &Syscall) -> Option<()> {
     if syscall.second == SHUT_RD {
         return None;
     }
@@ -278,7 +299,7 @@ fn shutdown(ctx: &RawTracePointContext, task: &Task, syscall: &Syscall) -> Optio
     let (state, _) = socket::connection(&socket, task.counters)?;
     let facts = facts(task, state, Direction::EGRESS, 0);
     // SAFETY: the facts outlive the call.
-    let call = unsafe { Call::new(ctx.as_ptr(), task.counters, &raw const facts) };
+    let call = unsafe { Call::new(task.context, task.counters, &raw const facts) };
     end(state, &call, Direction::EGRESS);
     Some(())
 }
@@ -377,7 +398,7 @@ fn peer_tgid(sock: u64) -> Option<u32> {
 
 /// Tells the agent of a file mapped as code, once per file.
 #[inline(always)]
-fn mapped(ctx: &RawTracePointContext, task: &Task, fd: u64, address: i64) -> Option<()> {
+fn mapped(task: &Task, fd: u64, address: i64) -> Option<()> {
     let file = socket::file(fd & 0xffff_ffff)?;
     let inode: u64 = read(file + offset!(file_inode))?;
     let block: u64 = read(inode + offset!(inode_sb))?;
@@ -392,7 +413,7 @@ fn mapped(ctx: &RawTracePointContext, task: &Task, fd: u64, address: i64) -> Opt
     if MAPPED_FILES.insert(&key, &1, 0).is_err() {
         task.counters.add(Counter::MAP_FULL, 1);
     }
-    emit::lifecycle::<MappedRecord>(ctx.as_ptr(), task.counters, |record| {
+    emit::lifecycle::<MappedRecord>(task.context, task.counters, |record| {
         // SAFETY: the record was reserved.
         unsafe {
             record.write(MappedRecord {

@@ -9,7 +9,12 @@ pub mod scope;
 mod tls;
 mod transport;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    time::Duration,
+};
 
 use agent_common::{
     counter::Counter,
@@ -21,6 +26,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray},
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
+    util::KernelVersion,
 };
 pub use scope::Scope;
 pub use tls::{Attached, Libraries, Mapping, installed, mappings};
@@ -65,11 +71,19 @@ const RAW_TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exit", "sched_process_exit"),
     ("tcp_state", "inet_sock_set_state"),
     ("tcp_destroy", "tcp_destroy_sock"),
-    ("sys_exit", "sys_exit"),
 ];
 
-/// Tracepoints with a record of their own: program, category, name.
-const TRACEPOINTS: &[(&str, &str, &str)] = &[("close_enter", "syscalls", "sys_enter_close")];
+/// Trace events: program, category, name.
+const TRACE_EVENTS: &[(&str, &str, &str)] = &[("close_enter", "syscalls", "sys_enter_close")];
+
+/// The exit of system calls as a raw tracepoint, and as a trace event. One is used.
+const SYS_EXIT: &str = "sys_exit";
+const SYS_EXIT_EVENT: &str = "sys_exit_event";
+
+/// Whether programs of raw tracepoints can be preempted, and are left out as long.
+fn preempts() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
+}
 
 /// The loaded programs. Dropping it detaches them all; the kernel does the same
 /// when the agent dies.
@@ -126,8 +140,13 @@ impl Probes {
         }
         // Children that are forked from here on are seen; those before are looked up.
         probes.seed(&settings.scope)?;
-        for &(program, category, name) in TRACEPOINTS {
-            attach_tracepoint(&mut probes.ebpf, program, category, name)?;
+        for &(program, category, name) in TRACE_EVENTS {
+            attach_event(&mut probes.ebpf, program, category, name)?;
+        }
+        if preempts() {
+            attach_event(&mut probes.ebpf, SYS_EXIT_EVENT, "raw_syscalls", "sys_exit")?;
+        } else {
+            attach_raw(&mut probes.ebpf, SYS_EXIT, "sys_exit")?;
         }
         Ok(probes)
     }
@@ -179,7 +198,7 @@ impl Probes {
     /// Places that programs are attached to: tracepoints, and files with TLS
     /// functions by process, where processes are told apart.
     pub fn attached(&self) -> usize {
-        RAW_TRACEPOINTS.len() + TRACEPOINTS.len() + self.libraries.attached()
+        RAW_TRACEPOINTS.len() + TRACE_EVENTS.len() + 1 + self.libraries.attached()
     }
 
     /// TLS libraries: discovery and attachment.
@@ -207,15 +226,18 @@ impl Probes {
         }
     }
 
-    /// Names and run statistics of the programs: runs and nanoseconds, which the
-    /// kernel keeps while `BPF_ENABLE_STATS` is on.
-    pub fn program_statistics(&self) -> Vec<(String, u64, u64)> {
+    /// What the kernel keeps of each program.
+    pub fn program_statistics(&self) -> Vec<ProgramStatistics> {
         self.ebpf
             .programs()
             .filter_map(|(name, program)| {
                 let info = program.info().ok()?;
-                let nanos = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
-                Some((name.to_owned(), info.run_count(), nanos))
+                Some(ProgramStatistics {
+                    name: name.to_owned(),
+                    runs: info.run_count(),
+                    time: info.run_time(),
+                    misses: misses(program).unwrap_or(0),
+                })
             })
             .collect()
     }
@@ -263,6 +285,29 @@ impl Probes {
     }
 }
 
+/// What the kernel keeps of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramStatistics {
+    /// Name of the program.
+    pub name: String,
+    /// Runs, counted while `kernel.bpf_stats_enabled` is 1.
+    pub runs: u64,
+    /// Time in it, measured as long.
+    pub time: Duration,
+    /// Runs that the kernel left out, because the program was not done with another one
+    /// on that processor: what they would have seen is lost. 0 before 5.12, which does
+    /// not count them.
+    pub misses: u64,
+}
+
+/// `recursion_misses` of a program (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
+fn misses(program: &Program) -> Option<u64> {
+    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
+}
+
 /// What this kernel can do.
 #[derive(Clone, Copy, Debug)]
 pub struct Support;
@@ -291,7 +336,8 @@ pub fn try_load() -> Vec<(String, Result<()>)> {
                 continue;
             }
         };
-        for (name, program) in ebpf.programs_mut() {
+        let unused = if preempts() { SYS_EXIT } else { SYS_EXIT_EVENT };
+        for (name, program) in ebpf.programs_mut().filter(|(name, _)| *name != unused) {
             let result = match program {
                 Program::RawTracePoint(program) => program.load(),
                 Program::TracePoint(program) => program.load(),
@@ -350,7 +396,7 @@ fn attach_raw(ebpf: &mut Ebpf, program: &str, tracepoint: &str) -> Result<()> {
     Ok(())
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
+fn attach_event(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
     let found: &mut TracePoint = ebpf
         .program_mut(program)
         .with_context(|| format!("the object has no program {program}"))?

@@ -151,8 +151,8 @@ impl Sinks {
         if let Event::Counters(_, counters) = capture.counters() {
             self.metrics.kernel(&counters);
         }
-        for (name, runs, nanos) in capture.probes().program_statistics() {
-            self.metrics.program(&name, runs, nanos);
+        for program in capture.probes().program_statistics() {
+            self.metrics.program(&program);
         }
         self.metrics.flow(pipeline.stats(), capture.losses());
         self.metrics.probes(capture.probes().attached());

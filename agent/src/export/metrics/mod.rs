@@ -30,6 +30,7 @@ use crate::{
     flow::{FlowCounts, Stats},
     inventory::EndpointKey,
     pipeline::Observed,
+    probe::ProgramStatistics,
     run::capture::Losses,
 };
 
@@ -84,6 +85,7 @@ pub struct Metrics {
     kernel: Family<Name, Counter>,
     program_runs: Family<Program, Counter>,
     program_seconds: Family<Program, Counter<f64, AtomicU64>>,
+    program_misses: Family<Program, Counter>,
     decode_errors: Family<Stage, Counter>,
     queue_dropped: Family<Queue, Counter>,
     probes: Gauge,
@@ -130,6 +132,7 @@ impl Metrics {
             kernel: Family::default(),
             program_runs: Family::default(),
             program_seconds: Family::default(),
+            program_misses: Family::default(),
             decode_errors: Family::default(),
             queue_dropped: Family::default(),
             probes: Gauge::default(),
@@ -193,6 +196,11 @@ impl Metrics {
             "Time in a kernel program, while kernel.bpf_stats_enabled is 1",
             Unit::Seconds,
             self.program_seconds.clone(),
+        );
+        own.register(
+            "kernel_program_misses",
+            "Runs of a kernel program that the kernel left out; what they would have seen is lost",
+            self.program_misses.clone(),
         );
         own.register("decode_errors", "What could not be decoded", self.decode_errors.clone());
         own.register("queue_dropped", "Items dropped at a full queue", self.queue_dropped.clone());
@@ -331,12 +339,13 @@ impl Metrics {
         raise(&self.lost_records.get_or_create(&lifecycle), value(Slot::LOST_LIFECYCLE));
     }
 
-    /// Sets runs and nanoseconds of a kernel program.
-    pub fn program(&self, name: &str, runs: u64, nanos: u64) {
-        let label = Program { program: name.into() };
-        raise(&self.program_runs.get_or_create(&label), runs);
+    /// Sets what the kernel keeps of a program.
+    pub fn program(&self, program: &ProgramStatistics) {
+        let label = Program { program: program.name.as_str().into() };
+        raise(&self.program_runs.get_or_create(&label), program.runs);
+        raise(&self.program_misses.get_or_create(&label), program.misses);
         let seconds = self.program_seconds.get_or_create(&label);
-        let now = nanos as f64 / 1e9;
+        let now = program.time.as_secs_f64();
         if now > seconds.get() {
             seconds.inc_by(now - seconds.get());
         }
