@@ -15,8 +15,9 @@ pub const SEGMENTS_MAX: u32 = 24;
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;
 
 /// Bytes that are copied of the first record of each direction of a TLS connection,
-/// when it holds a hello message, which is not encrypted.
-pub const TLS_HELLO: u64 = 1024;
+/// when it holds a hello message, which is not encrypted. Post-quantum key shares make
+/// client hellos of about 2 KiB.
+pub const TLS_HELLO: u64 = 4096;
 
 /// TLS record headers that one record reports.
 pub const TLS_RECORDS_MAX: usize = 8;

@@ -47,8 +47,8 @@ pub struct FlowState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct SessionKey {
-    /// Address of the `SSL` object.
-    pub ssl: u64,
+    /// Address of the session's object.
+    pub session: u64,
     /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
     pub start_ns: u64,
     /// The process.

@@ -1,4 +1,4 @@
-//! Clients of the servers: `client.py` and `client.mjs`.
+//! Clients of the servers: `client.py`, `client.mjs` and `client.pl`.
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Command};
 
@@ -65,6 +65,14 @@ impl Client {
             connections.to_string().into(),
             out.clone().into(),
         ];
+        Self { command, out }
+    }
+
+    /// `client.pl`, told to make so many requests on one connection.
+    pub fn perl(server: &Server, count: usize) -> Self {
+        let out = server.directory().join("done");
+        let mut command: Vec<OsString> = vec!["perl".into(), program("client.pl").into()];
+        command.extend([server.target().into(), count.to_string().into(), out.clone().into()]);
         Self { command, out }
     }
 

@@ -61,6 +61,43 @@ impl Server {
         Ok(Self { directory, address: Some(address), tls, command })
     }
 
+    /// nginx with two workers, over no later version than TLS 1.2.
+    pub fn nginx_tls_1_2() -> Result<Self> {
+        let server = Self::nginx(true)?;
+        let configuration = server.directory().join("nginx.conf");
+        let text = fs::read_to_string(&configuration).context("read nginx.conf")?;
+        let text = text.replace("TLSv1.2 TLSv1.3", "TLSv1.2");
+        fs::write(&configuration, text).context("write nginx.conf")?;
+        Ok(server)
+    }
+
+    /// lighttpd with GnuTLS, which passes requests on to another server.
+    pub fn lighttpd(upstream: &Self) -> Result<Self> {
+        let directory = directory()?;
+        let path = directory.path();
+        certificate(path)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let text = fs::read_to_string(program("lighttpd.conf")).context("read lighttpd.conf")?;
+        let text = text
+            .replace("DIRECTORY", &path.display().to_string())
+            .replace("PORT", &address.port().to_string())
+            .replace("UPSTREAM", &upstream.address()?.port().to_string());
+        let configuration = path.join("lighttpd.conf");
+        fs::write(&configuration, text).context("write lighttpd.conf")?;
+        let command = vec!["lighttpd".into(), "-D".into(), "-f".into(), configuration.into()];
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// `server.rb`, which is Ruby's own.
+    pub fn ruby() -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command: Vec<OsString> = vec!["ruby".into(), program("server.rb").into()];
+        command.extend([address.port().to_string().into(), certificate.into(), key.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
     /// A server of `server.py`.
     pub fn python(kind: &str, ip: IpAddr, tls: bool) -> Result<Self> {
         let directory = directory()?;

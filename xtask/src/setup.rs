@@ -18,14 +18,21 @@ const TESTS: &[&str] = &[
     "curl",
     "dwarves",
     "iproute2",
+    "libio-socket-ssl-perl",
+    "lighttpd",
+    "lighttpd-mod-gnutls",
     "nginx",
     "nodejs",
     "openssl",
+    "perl",
     "procps",
     "prometheus",
     "python3",
     "python3-venv",
+    "ruby",
+    "ruby-webrick",
     "valgrind",
+    "wget",
     "wrk",
 ];
 
@@ -40,7 +47,7 @@ const VALIDATORS: &[&str] =
 const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// The services among the packages above.
-const SERVICES: &[&str] = &["nginx", "prometheus", "prometheus-node-exporter"];
+const SERVICES: &[&str] = &["lighttpd", "nginx", "prometheus", "prometheus-node-exporter"];
 
 /// Asked by Debian's maintainer scripts before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -1,5 +1,5 @@
-//! Calls of TLS libraries with the OpenSSL interface: `SSL_read`, `SSL_write`,
-//! `SSL_read_ex`, `SSL_write_ex`, `SSL_free`.
+//! Calls of TLS libraries: OpenSSL's `SSL_read` and `SSL_write` and what has the same
+//! arguments, and their `_ex` forms. Which functions these are, the agent knows.
 //!
 //! The entry keeps the arguments, the return takes the bytes: only then is it
 //! known how many there are. System calls in between tell the socket.
@@ -29,8 +29,8 @@ use crate::{
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct TlsCall {
-    /// Address of the `SSL` object.
-    pub(crate) ssl: u64,
+    /// Address of the session's object.
+    pub(crate) session: u64,
     /// The caller's buffer.
     pub(crate) buffer: u64,
     /// Of the `_ex` functions: where the length will be stored; else 0.
@@ -64,17 +64,19 @@ macro_rules! own_stack {
     };
 }
 
-/// `int SSL_read(SSL *, void *buf, int num)`
+/// `int SSL_read(SSL *, void *buf, int num)`,
+/// `ssize_t gnutls_record_recv(gnutls_session_t, void *data, size_t data_size)`
 #[uprobe]
-fn ssl_read_enter(ctx: ProbeContext) -> u32 {
+fn tls_read_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     enter(&ctx, Direction::INGRESS, false);
     0
 }
 
-/// `int SSL_write(SSL *, const void *buf, int num)`
+/// `int SSL_write(SSL *, const void *buf, int num)`,
+/// `ssize_t gnutls_record_send(gnutls_session_t, const void *data, size_t data_size)`
 #[uprobe]
-fn ssl_write_enter(ctx: ProbeContext) -> u32 {
+fn tls_write_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     enter(&ctx, Direction::EGRESS, false);
     0
@@ -82,7 +84,7 @@ fn ssl_write_enter(ctx: ProbeContext) -> u32 {
 
 /// `int SSL_read_ex(SSL *, void *buf, size_t num, size_t *readbytes)`
 #[uprobe]
-fn ssl_read_ex_enter(ctx: ProbeContext) -> u32 {
+fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     enter(&ctx, Direction::INGRESS, true);
     0
@@ -90,7 +92,7 @@ fn ssl_read_ex_enter(ctx: ProbeContext) -> u32 {
 
 /// `int SSL_write_ex(SSL *, const void *buf, size_t num, size_t *written)`
 #[uprobe]
-fn ssl_write_ex_enter(ctx: ProbeContext) -> u32 {
+fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     enter(&ctx, Direction::EGRESS, true);
     0
@@ -98,23 +100,24 @@ fn ssl_write_ex_enter(ctx: ProbeContext) -> u32 {
 
 /// The return of any of them.
 #[uretprobe]
-fn ssl_exit(ctx: RetProbeContext) -> u32 {
+fn tls_exit(ctx: RetProbeContext) -> u32 {
     own_stack!(ctx);
     exit(&ctx);
     0
 }
 
-/// `void SSL_free(SSL *)`: the session is gone.
+/// `void SSL_free(SSL *)`, `void gnutls_deinit(gnutls_session_t)`: the session is gone.
 #[uprobe]
-fn ssl_end(ctx: ProbeContext) -> u32 {
+fn tls_end(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     end(&ctx, Direction::BOTH);
     0
 }
 
-/// `int SSL_shutdown(SSL *)`: this end will write no more.
+/// `int SSL_shutdown(SSL *)`, `int gnutls_bye(gnutls_session_t, how)`: this end will write
+/// no more.
 #[uprobe]
-fn ssl_shutdown(ctx: ProbeContext) -> u32 {
+fn tls_shutdown(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
     end(&ctx, Direction::EGRESS);
     0
@@ -135,7 +138,7 @@ fn enter(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
     let call = TLS_CALLS.get_ptr_mut(&pid_tgid)?;
     // SAFETY: the map returned it.
     unsafe {
-        (*call).ssl = ctx.arg(0)?;
+        (*call).session = ctx.arg(0)?;
         (*call).buffer = ctx.arg(1)?;
         (*call).len_pointer = if ex { ctx.arg(3)? } else { 0 };
         (*call).entered_ns = now();
@@ -166,7 +169,7 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
         if returned == 0 && (*kept).direction == Direction::INGRESS && (*kept).len_pointer == 0 {
             // The peer's close_notify, or the end of the transport.
             let start_ns = process_start(current_task());
-            let key = SessionKey { ssl: (*kept).ssl, start_ns, tgid: u64::from(tgid) };
+            let key = SessionKey { session: (*kept).session, start_ns, tgid: u64::from(tgid) };
             if let Some(state) = SESSIONS.get_ptr_mut(&key)
                 && (*state).protocol == Protocol::HTTP1
             {
@@ -180,7 +183,7 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
                 read_user::<u64>((*kept).len_pointer).unwrap_or(0) as u32
             };
             let start_ns = process_start(current_task());
-            let key = SessionKey { ssl: (*kept).ssl, start_ns, tgid: u64::from(tgid) };
+            let key = SessionKey { session: (*kept).session, start_ns, tgid: u64::from(tgid) };
             if let Some((state, first)) = session(&key, counters) {
                 if (*kept).flags.contains(DataFlags::NESTED) {
                     bind(state, &*kept);
@@ -235,7 +238,7 @@ fn session(key: &SessionKey, counters: Counters) -> Option<(*mut FlowState, bool
     let state = SESSIONS.get_ptr_mut(key)?;
     // SAFETY: the map returned it.
     unsafe {
-        (*state).flow = FlowId { id: key.ssl, generation: now() };
+        (*state).flow = FlowId { id: key.session, generation: now() };
         (*state).looks = LOOKS_MAX;
         (*state).last = Direction::BOTH;
     }
@@ -269,7 +272,7 @@ fn end(ctx: &ProbeContext, direction: Direction) -> Option<()> {
         return None;
     }
     let key = SessionKey {
-        ssl: ctx.arg(0)?,
+        session: ctx.arg(0)?,
         start_ns: process_start(current_task()),
         tgid: u64::from(tgid),
     };

@@ -16,6 +16,8 @@ use object::{
     },
 };
 
+use super::functions::{FUNCTIONS, Offsets};
+
 /// Files larger than this are not looked into.
 const FILE_MAX: u64 = 1 << 30;
 
@@ -34,28 +36,9 @@ const PLACES_MAX: usize = 4096;
 /// stripping leaves it there.
 const GO_SECTIONS: [&str; 3] = [".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo"];
 
-/// Names of the functions that are hooked.
-pub const SYMBOLS: [&str; 6] =
-    ["SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free", "SSL_shutdown"];
-
-/// File offsets of the functions that a file has, in the order of [`SYMBOLS`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TlsFunctions {
-    /// Offset of each function.
-    pub offsets: [Option<u64>; SYMBOLS.len()],
-}
-
-impl TlsFunctions {
-    /// Plaintext can be seen: reads and writes can both be hooked.
-    pub fn usable(&self) -> bool {
-        let [read, write, ..] = self.offsets;
-        read.is_some() && write.is_some()
-    }
-}
-
 /// Looks for the functions in a file; `None` when it has none of them or is no ELF
 /// file of this machine's word size.
-pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
+pub fn tls_functions(path: &Path) -> Result<Option<Offsets>> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let len = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
     ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
@@ -69,8 +52,8 @@ pub fn tls_functions(path: &Path) -> Result<Option<TlsFunctions>> {
     // What a file exports first: that table is smaller, and survives stripping.
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
         let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
-        if found.usable() {
-            return Ok(Some(found));
+        if let Some(hooked) = found.hooked() {
+            return Ok(Some(hooked));
         }
     }
     Ok(None)
@@ -142,9 +125,9 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 
     /// Looks for the functions in a symbol table. Names are searched for in the table
     /// of strings as a whole, so that most symbols cost a comparison of numbers.
-    fn search(&self, table: SectionType) -> Result<TlsFunctions> {
+    fn search(&self, table: SectionType) -> Result<Offsets> {
         let endian = self.endian;
-        let mut found = TlsFunctions::default();
+        let mut found = Offsets::default();
         let Some(symbols) = self.sections.iter().find(|it| it.sh_type(endian) == table) else {
             return Ok(found);
         };
@@ -169,7 +152,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             if symbol.st_shndx(endian) != SHN_UNDEF
                 && address != 0
                 && let Some(&(_, function)) = places.get(place)
-                && let Some(slot) = found.offsets.get_mut(function)
+                && let Some(slot) = found.0.get_mut(function)
             {
                 *slot = slot.or_else(|| self.file_offset(address));
             }
@@ -189,10 +172,10 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 }
 
 /// Where the wanted names are in a table of strings, in ascending order, with their
-/// index in [`SYMBOLS`]. Linkers may store a name as the end of a longer one.
+/// index in [`FUNCTIONS`]. Linkers may store a name as the end of a longer one.
 fn names(strings: &[u8]) -> Vec<(u32, usize)> {
     let mut places = Vec::new();
-    for (index, name) in SYMBOLS.iter().enumerate() {
+    for (index, name) in FUNCTIONS.iter().map(|function| function.symbol).enumerate() {
         let finder = memchr::memmem::Finder::new(name);
         for at in finder.find_iter(strings).take(PLACES_MAX) {
             if strings.get(at + name.len()) == Some(&0)

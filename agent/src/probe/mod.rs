@@ -1,6 +1,7 @@
 //! Loads and attaches the kernel programs: the only user of aya's loader.
 
 pub mod elf;
+pub mod functions;
 pub mod launch;
 pub mod layout;
 mod object;

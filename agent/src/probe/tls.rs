@@ -20,20 +20,10 @@ use aya::{
 };
 
 use super::{
-    Scope,
-    elf::{self, SYMBOLS, TlsFunctions},
+    Scope, elf,
+    functions::{FUNCTIONS, Offsets},
     scope::file_key,
 };
-
-/// Programs for each of [`SYMBOLS`], entry and return.
-const PROGRAMS: [&[&str]; SYMBOLS.len()] = [
-    &["ssl_read_enter", "ssl_exit"],
-    &["ssl_write_enter", "ssl_exit"],
-    &["ssl_read_ex_enter", "ssl_exit"],
-    &["ssl_write_ex_enter", "ssl_exit"],
-    &["ssl_end"],
-    &["ssl_shutdown"],
-];
 
 /// Files with TLS functions that are attached to at most.
 const LIBRARIES_MAX: usize = 1024;
@@ -61,7 +51,7 @@ pub struct Libraries {
     /// Probes see one process each, because the set never changes.
     per_process: bool,
     cookies: bool,
-    looked: HashMap<FileKey, Option<(TlsFunctions, Attached)>>,
+    looked: HashMap<FileKey, Option<(Offsets, Attached)>>,
     attached: HashSet<(FileKey, Option<u32>)>,
     list: Vec<Attached>,
 }
@@ -69,7 +59,7 @@ pub struct Libraries {
 impl Libraries {
     /// Loads the programs, which are attached later to each library.
     pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope) -> Result<Self> {
-        let mut names: Vec<&str> = PROGRAMS.into_iter().flatten().copied().collect();
+        let mut names: Vec<_> = FUNCTIONS.iter().flat_map(|it| it.programs).copied().collect();
         names.sort_unstable();
         names.dedup();
         for name in names {
@@ -122,16 +112,15 @@ impl Libraries {
             Some(pid) => UProbeScope::OneProcess(pid),
             None => UProbeScope::AllProcesses,
         };
-        for ((offset, programs), symbol) in functions.offsets.iter().zip(PROGRAMS).zip(SYMBOLS) {
-            let Some(offset) = *offset else { continue };
-            for name in programs {
+        for (function, offset) in functions.iter() {
+            for name in function.programs {
                 let point = UProbeAttachPoint {
                     location: UProbeAttachLocation::AbsoluteOffset(offset),
                     cookie: self.cookies.then_some(u64::from(library.index)),
                 };
-                program(ebpf, name)?
-                    .attach(point, file, scope)
-                    .with_context(|| format!("attach {name} to {symbol} of {}", library.name))?;
+                program(ebpf, name)?.attach(point, file, scope).with_context(|| {
+                    format!("attach {name} to {} of {}", function.symbol, library.name)
+                })?;
             }
         }
         self.attached.insert((key, pid));
@@ -143,7 +132,7 @@ impl Libraries {
         key: FileKey,
         file: &Path,
         name: &Path,
-    ) -> Result<Option<(TlsFunctions, Attached)>> {
+    ) -> Result<Option<(Offsets, Attached)>> {
         let functions = elf::tls_functions(file)?;
         let index = u16::try_from(self.list.len() + 1);
         let found = match (functions, index) {
@@ -214,6 +203,9 @@ const LIBRARY_FOLDERS: [&str; 6] = [
     "/usr/local/lib64",
 ];
 
+/// How the names of libraries with hooked functions start.
+const LIBRARIES: [&str; 2] = ["libssl.so", "libgnutls.so"];
+
 /// Installed TLS libraries. A process may live shorter than it takes to look at
 /// what it maps; probes that wait in its library see it all the same.
 pub fn installed() -> Vec<PathBuf> {
@@ -222,7 +214,7 @@ pub fn installed() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = files
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("libssl.so")
+            LIBRARIES.iter().any(|start| name.starts_with(start))
         })
         // By the name that the links lead to.
         .filter_map(|path| fs::canonicalize(path).ok())
