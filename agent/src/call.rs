@@ -244,12 +244,25 @@ impl Connection {
 pub struct Tls {
     /// File name of the library or executable whose functions were hooked.
     pub library: Arc<str>,
-    /// Negotiated version, `1.2` or `1.3`; `None` when the hello was not seen.
-    pub version: Option<&'static str>,
-    /// `server_name` of the client hello.
-    pub server_name: Option<Arc<str>>,
+    /// What its hello messages said.
+    pub handshake: Arc<Handshake>,
     /// How the session was bound to its socket.
     pub binding: Binding,
+}
+
+/// What the hello messages of a TLS handshake said; `None` for what was not seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Handshake {
+    /// Negotiated version, `1.2` or `1.3`.
+    pub version: Option<&'static str>,
+    /// Negotiated cipher suite, by its number.
+    pub cipher: Option<u16>,
+    /// Protocol negotiated by ALPN. From TLS 1.3 on that is encrypted.
+    pub protocol: Option<Arc<str>>,
+    /// `server_name` of the client.
+    pub server_name: Option<Arc<str>>,
+    /// JA4 fingerprint of the client.
+    pub ja4: Option<Arc<str>>,
 }
 
 /// How a TLS session was bound to the socket that carried it.

@@ -45,6 +45,14 @@ fn every_https_call_on_its_own_connection_is_seen_once() -> Result<()> {
 }
 
 #[test]
+fn every_call_over_tls_1_2_is_seen_once() -> Result<()> {
+    let server = Server::nginx_tls_1_2()?;
+    // Handshakes are most of the work.
+    let client = Client::python(&server, COUNT, 4)?.close();
+    both_in_scope(Options::new()?, &server, &client).map(drop)
+}
+
+#[test]
 fn a_server_alone_tells_its_calls_and_their_peers() -> Result<()> {
     let server = Server::nginx(false)?;
     let client = Client::python(&server, COUNT, 4)?;

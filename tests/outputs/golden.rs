@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::{State, fixture, printed};
 
 /// What a line of a call over TLS between processes has.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 25] = [
     "apiscope.binding",
     "apiscope.both_ends",
     "apiscope.complete",
     "apiscope.lost_bytes",
     "apiscope.role",
+    "apiscope.tls.client.ja4",
     "apiscope.tls.library",
     "client.address",
     "client.port",
@@ -29,6 +30,8 @@ const KEYS: [&str; 22] = [
     "process.pid",
     "server.address",
     "server.port",
+    "tls.cipher",
+    "tls.client.server_name",
     "tls.protocol.version",
     "url.path",
 ];

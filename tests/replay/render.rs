@@ -66,8 +66,8 @@ fn call(call: &Call, out: &mut String) {
             out,
             "  tls: {} {} {} {} {:.2}",
             tls.library,
-            tls.version.unwrap_or("unknown"),
-            tls.server_name.as_deref().unwrap_or("unknown"),
+            tls.handshake.version.unwrap_or("unknown"),
+            tls.handshake.server_name.as_deref().unwrap_or("unknown"),
             tls.binding.as_str(),
             tls.binding.confidence(),
         )

@@ -162,7 +162,7 @@ mod tests {
 
     fn tls(mut call: Call) -> Call {
         let (library, binding) = ("libssl.so.3".into(), Binding::NestedSyscall);
-        call.tls = Some(Tls { library, version: None, server_name: None, binding });
+        call.tls = Some(Tls { library, handshake: std::sync::Arc::default(), binding });
         call
     }
 

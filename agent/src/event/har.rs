@@ -206,8 +206,7 @@ fn call(entry: Entry, connection: u64) -> Option<Call> {
         },
         tls: tls.then(|| Tls {
             library: Arc::from(""),
-            version: None,
-            server_name: None,
+            handshake: Arc::default(),
             binding: Binding::None,
         }),
         missing: Missing::default(),

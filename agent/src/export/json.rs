@@ -7,7 +7,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    call::{Binding, Call, Endpoint, Ends, Timestamp},
+    call::{Binding, Call, Endpoint, Ends, Handshake, Timestamp},
+    flow::tls_cipher,
     http::{Body, BodyState},
     pipeline::Observed,
     redact,
@@ -131,12 +132,25 @@ fn network(call: &Call, object: &mut Object<'_>) {
     object.put("network.protocol.name", "http");
     object.put("network.protocol.version", call.request.version.as_str());
     if let Some(tls) = &call.tls {
-        if let Some(version) = tls.version {
-            object.put("tls.protocol.version", version);
-        }
-        if let Some(name) = &tls.server_name {
-            object.put("tls.client.server_name", &**name);
-        }
+        handshake(&tls.handshake, object);
+    }
+}
+
+fn handshake(handshake: &Handshake, object: &mut Object<'_>) {
+    if let Some(version) = handshake.version {
+        object.put("tls.protocol.version", version);
+    }
+    if let Some(suite) = handshake.cipher {
+        object.put("tls.cipher", &*tls_cipher::text(suite));
+    }
+    if let Some(protocol) = &handshake.protocol {
+        object.put("tls.next_protocol", &**protocol);
+    }
+    if let Some(name) = &handshake.server_name {
+        object.put("tls.client.server_name", &**name);
+    }
+    if let Some(ja4) = &handshake.ja4 {
+        object.put("apiscope.tls.client.ja4", &**ja4);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     stream::{self, Piece, Sink, Span, Stream},
 };
 use crate::{
-    call::{Binding, Cause, Timestamp},
+    call::{Binding, Cause, Handshake, Timestamp},
     event::{Data, End},
     http::{self, Exchange},
 };
@@ -46,8 +46,7 @@ pub(super) struct SessionFacts {
     pub(super) conflict: bool,
     pub(super) binding: Binding,
     pub(super) socket: FlowId,
-    pub(super) version: Option<&'static str>,
-    pub(super) server_name: Option<Arc<str>>,
+    pub(super) handshake: Arc<Handshake>,
 }
 
 /// How long a record waits for those before it, nanoseconds of event time. Records
@@ -205,8 +204,8 @@ impl Carrier {
 
     /// Gives up waiting for records; all of them, or those due by `now`.
     pub(super) fn expire(&mut self, now: Option<Timestamp>, work: &mut Work<'_>) {
-        while let Some((_, first)) = self.parked.front()
-            && now.is_none_or(|now| now.nanos_since(first.time) >= WAIT_NS)
+        while let Some(deadline) = self.deadline()
+            && now.is_none_or(|now| deadline <= now)
             && let Some((direction, piece)) = self.parked.pop_front()
         {
             // What it waited for is lost.
@@ -215,6 +214,12 @@ impl Carrier {
             self.unpark(work);
         }
         self.settle(work);
+    }
+
+    /// When the first record that is held back has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let (_, first) = self.parked.front()?;
+        Some(Timestamp(first.time.0.saturating_add(WAIT_NS)))
     }
 
     /// What did not come of a direction before `offset` is lost.

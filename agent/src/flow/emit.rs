@@ -1,5 +1,7 @@
 //! From what decoders found to calls, with all that the table knows of their flow.
 
+use std::sync::Arc;
+
 use agent_common::record::{Direction, Family, FlowId, Tuple};
 
 use super::{
@@ -42,8 +44,7 @@ impl FlowTable {
                 }
                 Tls {
                     library: self.libraries.get(&facts.library).cloned().unwrap_or_default(),
-                    version: facts.version,
-                    server_name: facts.server_name.clone(),
+                    handshake: Arc::clone(&facts.handshake),
                     binding: facts.binding,
                 }
             });
@@ -78,17 +79,15 @@ impl FlowTable {
             moved = facts.socket != socket;
             if moved {
                 facts.socket = socket;
-                facts.version = None;
-                facts.server_name = None;
+                facts.handshake = Arc::default();
             }
-        } else if facts.version.is_some() {
+        } else if facts.handshake.version.is_some() {
             return;
         }
         let (key, nested) = (Key::socket(facts.socket), facts.binding == Binding::NestedSyscall);
         let socket = self.index.get(&key).and_then(|slot| self.slots.get(*slot)?.as_deref());
         if let Some(Flow { kind: Kind::Tls(tls), .. }) = socket {
-            facts.version = tls.server.and_then(|server| server.version);
-            facts.server_name.clone_from(&tls.server_name);
+            facts.handshake = Arc::clone(&tls.handshake);
         }
         // What the system call itself told stays; a socket that is gone was where it
         // was, but of one that was never seen nothing is known.

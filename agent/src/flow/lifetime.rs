@@ -1,5 +1,7 @@
 //! How flows come into the table and leave it.
 
+use std::sync::Arc;
+
 use agent_common::record::{FlowId, Tuple};
 
 use super::{
@@ -50,8 +52,7 @@ impl FlowTable {
                 conflict: false,
                 binding: Binding::None,
                 socket: FlowId::default(),
-                version: None,
-                server_name: None,
+                handshake: Arc::default(),
             }))
         } else {
             Kind::New
@@ -89,7 +90,8 @@ impl FlowTable {
         self.index.remove(&flow.key);
         self.free.push(slot);
         self.unregister(&mut flow);
-        if let Kind::Tls(_) = flow.kind {
+        if let Kind::Tls(socket) = &flow.kind {
+            self.hello_bytes = self.hello_bytes.saturating_sub(socket.held());
             if !self.binder.is_bound(flow.key.flow) {
                 self.stats.flows.tls_unbound += 1;
             }

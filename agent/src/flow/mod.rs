@@ -5,6 +5,7 @@ pub mod binder;
 mod carrier;
 mod emit;
 pub mod ends;
+mod ja4;
 pub mod join;
 mod lifetime;
 mod process;
@@ -14,6 +15,7 @@ pub(crate) mod sample;
 pub mod sniff;
 pub mod stream;
 pub mod table;
+pub mod tls_cipher;
 pub mod tls_hello;
 mod tls_socket;
 
@@ -28,6 +30,8 @@ pub struct Limits {
     pub flows: usize,
     /// Payload bytes that all flows together hold back for order.
     pub pending_bytes: usize,
+    /// Bytes of TLS hellos that all flows together hold until they are complete.
+    pub hello_bytes: usize,
     /// Nanoseconds of event time after which a silent flow is evicted.
     pub idle_ns: u64,
     /// Processes whose facts are kept.
@@ -41,6 +45,7 @@ impl Default for Limits {
         Self {
             flows: 65_536,
             pending_bytes: 64 * 1024 * 1024,
+            hello_bytes: 16 * 1024 * 1024,
             idle_ns: 30 * 60 * 1_000_000_000,
             processes: 16_384,
             waiting_calls: 4096,
@@ -72,6 +77,8 @@ pub struct Stats {
     pub evicted_idle: u64,
     /// Processes whose facts were forgotten for want of room.
     pub processes_forgotten: u64,
+    /// TLS hellos that were given up for want of room.
+    pub hellos_dropped: u64,
     /// Calls decoded, each end on its own.
     pub calls: u64,
     /// Calls merged from both ends.

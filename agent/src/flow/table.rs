@@ -8,7 +8,7 @@ use ahash::AHashMap;
 use super::{
     Limits, Stats,
     binder::{Binder, Plaintext},
-    carrier::{self, Carrier, Work},
+    carrier::{Carrier, Work},
     ends::{EndsKey, ends},
     join::Joiner,
     process::Processes,
@@ -96,6 +96,8 @@ pub struct FlowTable {
     /// Flows that hold records back, by when they give up waiting.
     pub(super) waiting: VecDeque<(Timestamp, usize, u64)>,
     pub(super) pending_bytes: usize,
+    /// Bytes of TLS hellos that are not complete.
+    pub(super) hello_bytes: usize,
     pub(super) sessions: AHashMap<u32, Vec<usize>>,
     pub(super) by_ends: AHashMap<EndsKey, Alike>,
     pub(super) names: Recent<FlowId, Option<Arc<str>>>,
@@ -122,6 +124,7 @@ impl FlowTable {
             hand: 0,
             waiting: VecDeque::new(),
             pending_bytes: 0,
+            hello_bytes: 0,
             sessions: AHashMap::new(),
             by_ends: AHashMap::new(),
             names: Recent::new(limits.flows),
@@ -276,9 +279,15 @@ impl FlowTable {
                 self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
             }
             Kind::Tls(socket) => {
-                if socket.hello(&data)
-                    && let Some(server) = &socket.server
-                {
+                let held = socket.held();
+                let news = socket.hello(&data);
+                self.hello_bytes = self.hello_bytes.saturating_sub(held) + socket.held();
+                if self.hello_bytes > self.limits.hello_bytes {
+                    self.hello_bytes = self.hello_bytes.saturating_sub(socket.held());
+                    socket.give_up();
+                    self.stats.hellos_dropped += 1;
+                }
+                if let Some(server) = socket.server.as_ref().filter(|_| news) {
                     self.binder.hello(data.flow, server.overhead());
                 }
             }
@@ -304,8 +313,7 @@ impl FlowTable {
             if facts.binding != Binding::NestedSyscall || facts.socket != data.socket {
                 facts.binding = Binding::NestedSyscall;
                 facts.socket = data.socket;
-                facts.version = None;
-                facts.server_name = None;
+                facts.handshake = Arc::default();
                 self.binder.nested(session, data.socket);
                 self.locate(flow, data.tuple);
             }
@@ -318,6 +326,9 @@ impl FlowTable {
             let Data { time, tid, direction, .. } = data;
             self.binder.plaintext(Plaintext { time, session, tid, direction, len });
         }
+        // Its socket may be known only now, and a call may be told at once; or what it
+        // carries.
+        self.register(flow);
         self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
         self.register(flow);
     }
@@ -339,9 +350,10 @@ impl FlowTable {
                 self.pending_bytes -= carrier.pending_bytes();
                 carrier.expire(None, &mut work(self.http, &mut self.stats, &mut self.exchanges));
             }
-            if carrier.waits() && !flow.queued {
+            if let Some(deadline) = carrier.deadline()
+                && !flow.queued
+            {
                 flow.queued = true;
-                let deadline = Timestamp(flow.last.0.saturating_add(carrier::WAIT_NS));
                 self.waiting.push_back((deadline, slot, flow.id));
                 if self.waiting.len() > self.limits.flows.saturating_mul(2) {
                     self.forget_closed(flow.id);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     call::Cause,
-    flow::{binder::Session, sample},
+    flow::{binder::Session, carrier::WAIT_NS, sample},
 };
 
 fn table(limits: Limits) -> FlowTable {
@@ -126,9 +126,23 @@ fn a_hole_is_given_up_when_time_passes_without_records() {
     table.data(socket(1, Protocol::HTTP1), &mut out);
     table.data(Data { offset: 9, ..socket(1, Protocol::HTTP1) }, &mut out);
     assert!(table.stats().lost[0].is_empty() && table.pending_bytes == 4);
-    table.tick(Timestamp(1_000_000 + carrier::WAIT_NS), &mut out);
+    table.tick(Timestamp(1_000_000 + WAIT_NS), &mut out);
     assert_eq!((table.stats().lost[0].total(), table.pending_bytes), (5, 0));
     assert!(table.waiting.is_empty());
+}
+
+#[test]
+fn a_record_of_an_earlier_time_does_not_keep_what_waits() {
+    let (mut table, mut out) = (small(), Vec::new());
+    table.data(socket(1, Protocol::HTTP1), &mut out);
+    let late = Timestamp(60_000_000);
+    table.data(Data { offset: 9, time: late, ..socket(1, Protocol::HTTP1) }, &mut out);
+    // It comes again, from before.
+    table.data(socket(1, Protocol::HTTP1), &mut out);
+    table.tick(Timestamp(late.0 + WAIT_NS - 1), &mut out);
+    assert_eq!(table.pending_bytes, 4);
+    table.tick(Timestamp(late.0 + WAIT_NS), &mut out);
+    assert_eq!(table.pending_bytes, 0);
 }
 
 #[test]
@@ -318,4 +332,19 @@ proptest! {
         let joined = table.stats().joined;
         prop_assert_eq!(out.len() as u64, table.stats().calls - joined, "no call is lost or doubled");
     }
+}
+
+#[test]
+fn hellos_that_never_end_are_bounded_together() {
+    let limits = Limits { hello_bytes: 1000, ..Limits::default() };
+    let (mut table, mut out) = (table(limits), Vec::new());
+    for id in 0..100 {
+        let start = [22, 3, 1, 4, 0, 1, 0, 3, 252].into_iter().chain([0; 100]);
+        let (len, payload) = (109, start.collect());
+        table.data(Data { len, payload, ..socket(id, Protocol::TLS) }, &mut out);
+        assert!(table.hello_bytes <= 1000);
+    }
+    assert_eq!(table.stats().hellos_dropped, 91);
+    table.finish(&mut out);
+    assert_eq!(table.hello_bytes, 0);
 }

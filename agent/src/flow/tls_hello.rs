@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::ja4::Offer;
+
 /// A hello message, or as much of it as was seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hello {
@@ -17,20 +19,22 @@ pub enum Hello {
 pub struct ClientHello {
     /// `server_name`, when it is a host name.
     pub server_name: Option<Arc<str>>,
-    /// Protocols that the client offers, at most eight.
-    pub alpn: Vec<String>,
+    /// JA4 fingerprint, when all of the message was seen.
+    pub ja4: Option<Arc<str>>,
     /// All of the message was seen.
     pub complete: bool,
 }
 
 /// What a server hello says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerHello {
     /// Version in force; `None` for one that is not known, or while an extension
     /// that decides it may still come.
     pub version: Option<&'static str>,
     /// Cipher suite.
     pub cipher: u16,
+    /// The protocol that it chose by ALPN. From TLS 1.3 on that is encrypted.
+    pub protocol: Option<Arc<str>>,
     /// All of the message was seen.
     pub complete: bool,
 }
@@ -104,21 +108,34 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Hello>, NotHello> {
 
 fn client(body: &mut Cursor<'_>, complete: bool) -> ClientHello {
     let mut hello = ClientHello { complete, ..ClientHello::default() };
+    let mut offer = Offer::default();
     let before = (|| {
-        body.take(34)?;
+        offer.version = u16::try_from(body.number::<2>()?).ok()?;
+        body.take(32)?;
         body.vector::<1>()?;
-        body.vector::<2>()?;
+        offer.ciphers = numbers(body.vector::<2>()?);
         body.vector::<1>()
     })();
     if before.is_none() {
         return hello;
     }
-    extensions(body, |kind, data| match kind {
-        0 => hello.server_name = server_name(data),
-        16 => hello.alpn = alpn(data),
-        _ => {}
+    extensions(body, |kind, data| {
+        offer.extensions.push(kind);
+        match kind {
+            0 => hello.server_name = server_name(data),
+            13 => offer.signature_algorithms = numbers(Cursor(data).vector::<2>().unwrap_or(&[])),
+            16 => offer.protocol = first_protocol(data).unwrap_or_default().to_vec(),
+            43 => offer.versions = numbers(Cursor(data).vector::<1>().unwrap_or(&[])),
+            _ => {}
+        }
     });
+    hello.ja4 = complete.then(|| offer.fingerprint().into());
     hello
+}
+
+/// A vector of 16-bit numbers.
+fn numbers(data: &[u8]) -> Vec<u16> {
+    data.as_chunks().0.iter().copied().map(u16::from_be_bytes).collect()
 }
 
 fn server(body: &mut Cursor<'_>, complete: bool) -> Option<ServerHello> {
@@ -127,11 +144,11 @@ fn server(body: &mut Cursor<'_>, complete: bool) -> Option<ServerHello> {
     body.vector::<1>()?;
     let cipher = u16::try_from(body.number::<2>()?).ok()?;
     body.take(1)?;
-    let mut selected = None;
-    extensions(body, |kind, data| {
-        if kind == 43 {
-            selected = Cursor(data).number::<2>();
-        }
+    let (mut selected, mut protocol) = (None, None);
+    extensions(body, |kind, data| match kind {
+        16 => protocol = first_protocol(data).and_then(protocol_name),
+        43 => selected = Cursor(data).number::<2>(),
+        _ => {}
     });
     let version = match (selected, legacy) {
         (Some(0x0304), _) => Some("1.3"),
@@ -140,15 +157,15 @@ fn server(body: &mut Cursor<'_>, complete: bool) -> Option<ServerHello> {
         (None, 0x0301) if complete => Some("1.0"),
         _ => None,
     };
-    Some(ServerHello { version, cipher, complete })
+    Some(ServerHello { version, cipher, protocol, complete })
 }
 
 /// Calls `each` with the extensions that are there in whole.
-fn extensions(body: &mut Cursor<'_>, mut each: impl FnMut(usize, &[u8])) {
+fn extensions(body: &mut Cursor<'_>, mut each: impl FnMut(u16, &[u8])) {
     let Some(len) = body.number::<2>() else { return };
     let mut input = Cursor(body.0.get(..len).unwrap_or(body.0));
     while let Some(kind) = input.number::<2>() {
-        let Some(data) = input.vector::<2>() else { return };
+        let (Ok(kind), Some(data)) = (u16::try_from(kind), input.vector::<2>()) else { return };
         each(kind, data);
     }
 }
@@ -169,12 +186,16 @@ fn server_name(data: &[u8]) -> Option<Arc<str>> {
     None
 }
 
-fn alpn(data: &[u8]) -> Vec<String> {
-    let mut list = Cursor(Cursor(data).vector::<2>().unwrap_or_default());
-    std::iter::from_fn(|| list.vector::<1>())
-        .take(8)
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
+/// The first protocol of an ALPN extension (RFC 7301 section 3.1): the client likes it
+/// best, and the server has chosen it.
+fn first_protocol(data: &[u8]) -> Option<&[u8]> {
+    Cursor(Cursor(data).vector::<2>()?).vector::<1>()
+}
+
+/// A protocol's name, when it looks like the registered ones.
+fn protocol_name(name: &[u8]) -> Option<Arc<str>> {
+    let fits = (1..=32).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(name).ok().filter(|_| fits).map(Arc::from)
 }
 
 #[cfg(test)]
@@ -198,25 +219,30 @@ mod tests {
 
     #[test]
     fn clients_say_whom_they_call_and_what_they_speak() {
-        for (number, expected) in [(0, ["h2", "http/1.1"].as_slice()), (2, &["http/1.1"])] {
+        for (number, expected) in [
+            (0, "t13d3111h2_e8f1e7e78f70_1f22a2ca17c4"),
+            (2, "t12d0208h1_b06afd972a5c_e7e480e5a997"),
+        ] {
             let Ok(Some(Hello::Client(hello))) = parse(&bytes(RECORDED[number])) else {
                 panic!("no client hello")
             };
             assert_eq!(hello.server_name.as_deref(), Some("api.example.com"));
-            assert_eq!(hello.alpn, expected);
+            assert_eq!(hello.ja4.as_deref(), Some(expected));
             assert!(hello.complete);
         }
     }
 
     #[test]
     fn servers_say_version_and_cipher() {
-        for (number, version, cipher, overhead) in [(1, "1.3", 0x1302, 17), (3, "1.2", 0xc02f, 24)]
+        for (number, version, cipher, overhead, protocol) in
+            [(1, "1.3", 0x1302, 17, None), (3, "1.2", 0xc02f, 24, Some("http/1.1"))]
         {
             let Ok(Some(Hello::Server(hello))) = parse(&bytes(RECORDED[number])) else {
                 panic!("no server hello")
             };
             assert_eq!((hello.version, hello.cipher), (Some(version), cipher));
             assert_eq!((hello.overhead(), hello.complete), (Some(overhead), true));
+            assert_eq!(hello.protocol.as_deref(), protocol);
         }
     }
 
@@ -233,7 +259,7 @@ mod tests {
                         assert!(
                             part.server_name.is_none() || part.server_name == whole.server_name
                         );
-                        assert!(part.alpn.is_empty() || part.alpn == whole.alpn);
+                        assert!(part.ja4.is_none());
                     }
                     (Ok(Some(Hello::Server(part))), Hello::Server(whole)) => {
                         assert!(!part.complete && part.cipher == whole.cipher, "at {len}");

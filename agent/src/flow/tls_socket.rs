@@ -5,15 +5,15 @@ use std::sync::Arc;
 use agent_common::{limits::TLS_HELLO, record::Direction};
 
 use super::tls_hello::{self, Hello, ServerHello};
-use crate::event::Data;
+use crate::{call::Handshake, event::Data};
 
-/// What is known of a TLS socket. Holds at most the first KiB of each direction,
-/// and only until its hello was read.
+/// What is known of a TLS socket. Holds at most the first [`TLS_HELLO`] bytes of each
+/// direction, and only until its hello was read.
 #[derive(Debug, Default)]
 pub(super) struct TlsSocket {
     /// First bytes of each direction; `None` once they have told what they can.
     starts: [Start; 2],
-    pub(super) server_name: Option<Arc<str>>,
+    pub(super) handshake: Arc<Handshake>,
     pub(super) server: Option<ServerHello>,
 }
 
@@ -50,12 +50,18 @@ impl TlsSocket {
             Err(tls_hello::NotHello) => start.done = true,
             Ok(Some(Hello::Client(hello))) => {
                 start.done |= hello.complete;
-                self.server_name = hello.server_name;
+                let handshake = Arc::make_mut(&mut self.handshake);
+                handshake.server_name = hello.server_name;
+                handshake.ja4 = hello.ja4;
             }
             Ok(Some(Hello::Server(hello))) => {
                 start.done |= hello.complete;
                 news = hello.version.is_some() && self.server.is_none();
                 if news {
+                    let handshake = Arc::make_mut(&mut self.handshake);
+                    handshake.version = hello.version;
+                    handshake.cipher = Some(hello.cipher);
+                    handshake.protocol.clone_from(&hello.protocol);
                     self.server = Some(hello);
                 }
             }
@@ -66,9 +72,13 @@ impl TlsSocket {
         news
     }
 
+    /// Gives up reading hellos that are not complete.
+    pub(super) fn give_up(&mut self) {
+        self.starts = [(); 2].map(|()| Start { bytes: Vec::new(), done: true });
+    }
+
     /// Bytes held.
-    #[cfg(test)]
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.starts.iter().map(|start| start.bytes.len()).sum()
     }
 }
@@ -101,8 +111,10 @@ mod tests {
                 news += u32::from(socket.hello(&data));
             }
         }
-        assert_eq!(socket.server_name.as_deref(), Some("api.example.com"));
-        assert_eq!(socket.server.and_then(|server| server.version), Some("1.3"));
+        let handshake = &*socket.handshake;
+        assert_eq!(handshake.server_name.as_deref(), Some("api.example.com"));
+        assert_eq!((handshake.version, handshake.cipher), (Some("1.3"), Some(0x1302)));
+        assert!(handshake.ja4.is_some());
         assert_eq!((news, socket.held()), (1, 0));
     }
 

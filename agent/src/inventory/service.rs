@@ -101,9 +101,9 @@ pub(super) fn authority(call: &Call) -> Option<&str> {
         // `user:password@host` must not become a name.
         authority.rsplit('@').next().unwrap_or(authority)
     });
-    named
-        .filter(|host| is_host(host))
-        .or_else(|| call.tls.as_ref()?.server_name.as_deref().filter(|host| is_host(host)))
+    named.filter(|host| is_host(host)).or_else(|| {
+        call.tls.as_ref()?.handshake.server_name.as_deref().filter(|host| is_host(host))
+    })
 }
 
 fn is_host(text: &str) -> bool {
@@ -179,7 +179,7 @@ impl Service {
 mod tests {
     use super::*;
     use crate::{
-        call::{Ends, Tls},
+        call::{Ends, Handshake, Tls},
         http::Headers,
         inventory::testing::call,
     };
@@ -217,8 +217,9 @@ mod tests {
         call.request.headers = Headers::default();
         assert_eq!(named(&call).0, "10.0.0.1:8080");
         let server_name = Some("tls.example".into());
+        let handshake = Arc::new(Handshake { server_name, ..Handshake::default() });
         let binding = crate::call::Binding::NestedSyscall;
-        call.tls = Some(Tls { library: "l".into(), version: None, server_name, binding });
+        call.tls = Some(Tls { library: "l".into(), handshake, binding });
         assert_eq!(named(&call).0, "tls.example:8080");
         call.both_ends = true;
         call.peer_process = call.process.clone();

@@ -381,6 +381,7 @@ impl Metrics {
         self.queue("flows", stats.evicted_full);
         self.queue("joins", stats.join_overflows);
         self.queue("processes", stats.processes_forgotten);
+        self.queue("tls_hellos", stats.hellos_dropped);
     }
 
     /// Sets how many services, endpoints and findings are known.

@@ -13,7 +13,7 @@ use super::{
     table, text,
     theme::Theme,
 };
-use crate::{detect::Finding, export::format};
+use crate::{call::Handshake, detect::Finding, export::format, flow::tls_cipher};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 18;
@@ -277,12 +277,30 @@ fn call(page: &mut Page, row: &CallRow) {
         }
         None => page.fact("TLS", "no", Theme::text()),
     }
+    handshake(page, &row.handshake);
     if row.missing.is_empty() {
         page.fact("not captured", "nothing", theme.good());
     }
     for (cause, bytes) in row.missing.iter() {
         let text = format!("{}: {}", format::bytes(bytes), capture::cause(cause));
         page.fact("not captured", &text, theme.warn());
+    }
+}
+
+fn handshake(page: &mut Page, handshake: &Handshake) {
+    let Handshake { version, cipher, protocol, server_name, ja4 } = handshake;
+    let cipher = cipher.map(tls_cipher::text);
+    let facts = [
+        ("TLS version", *version),
+        ("cipher suite", cipher.as_deref()),
+        ("ALPN", protocol.as_deref()),
+        ("server name", server_name.as_deref()),
+        ("client JA4", ja4.as_deref()),
+    ];
+    for (name, text) in facts {
+        if let Some(text) = text {
+            page.fact(name, text, Theme::text());
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl Recent {
             },
             tls: self.tls.as_ref().map(|tls| Arc::clone(&tls.library)),
             binding: self.tls.as_ref().map(binding).unwrap_or_default(),
+            handshake: self.tls.as_ref().map(|tls| Arc::clone(&tls.handshake)).unwrap_or_default(),
             missing: self.missing,
         }
     }

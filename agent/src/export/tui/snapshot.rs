@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_common::counter::Counter;
 
 use crate::{
-    call::{Missing, Role, Timestamp},
+    call::{Handshake, Missing, Role, Timestamp},
     detect::Finding,
     inventory::EndpointKey,
 };
@@ -213,6 +213,8 @@ pub struct CallRow {
     pub tls: Option<Arc<str>>,
     /// How the TLS session was bound to its socket, in words; empty in plaintext.
     pub binding: String,
+    /// What the TLS handshake said.
+    pub handshake: Arc<Handshake>,
     /// Bytes that were not captured, by cause.
     pub missing: Missing,
 }

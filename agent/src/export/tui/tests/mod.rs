@@ -13,7 +13,7 @@ use super::{
     BodyFacts, CallRow, EndpointFacts, EndpointRow, Model, Run, Snapshot, Tab, Theme, Traffic, draw,
 };
 use crate::{
-    call::{Cause, Missing, Role, Timestamp},
+    call::{Cause, Handshake, Missing, Role, Timestamp},
     detect::{Finding, Severity},
     inventory::EndpointKey,
 };
@@ -69,6 +69,16 @@ fn endpoint(key: EndpointKey, calls: u64, rate: f64, statuses: &[(u16, u64)]) ->
     }
 }
 
+fn handshake() -> Arc<Handshake> {
+    Arc::new(Handshake {
+        version: Some("1.3"),
+        cipher: Some(0x1302),
+        protocol: None,
+        server_name: Some("orders.example".into()),
+        ja4: Some("t13d3111h2_e8f1e7e78f70_1f22a2ca17c4".into()),
+    })
+}
+
 fn call(id: u64, method: &str, path: &str, status: Option<u16>) -> Arc<CallRow> {
     let mut missing = Missing::default();
     if id == 3 {
@@ -91,6 +101,7 @@ fn call(id: u64, method: &str, path: &str, status: Option<u16>) -> Arc<CallRow> 
         peer: "192.0.2.7:50123".into(),
         tls: (id == 2).then(|| "libssl.so.3".into()),
         binding: if id == 2 { "socket certain".into() } else { String::new() },
+        handshake: if id == 2 { handshake() } else { Arc::default() },
         missing,
     })
 }

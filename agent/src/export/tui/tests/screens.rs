@@ -58,6 +58,10 @@ fn details_and_help_look_as_they_are_kept() {
         detail: Some(Id::Call(3)),
         ..on(Tab::Calls, size)
     });
+    golden("call-detail-tls", &shop(), |size| Model {
+        detail: Some(Id::Call(2)),
+        ..on(Tab::Calls, size)
+    });
     golden("finding-detail", &shop(), |size| Model {
         detail: Some(Id::Finding("f1".into())),
         paused: true,
