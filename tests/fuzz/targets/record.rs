@@ -20,6 +20,7 @@ const SETTINGS: Settings = Settings {
     flow: flow::Limits {
         flows: 6,
         pending_bytes: 1024,
+        hello_bytes: 300,
         idle_ns: 60_000_000_000,
         processes: 3,
         waiting_calls: 2,
