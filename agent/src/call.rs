@@ -253,7 +253,7 @@ pub struct Tls {
 /// What the hello messages of a TLS handshake said; `None` for what was not seen.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Handshake {
-    /// Negotiated version, `1.2` or `1.3`.
+    /// Negotiated version, `1.0` to `1.3`.
     pub version: Option<&'static str>,
     /// Negotiated cipher suite, by its number.
     pub cipher: Option<u16>,

@@ -165,11 +165,12 @@ impl Carrier {
         work.stats.late_bytes += stream.take_late();
     }
 
-    /// Lets go of records for which nothing has to be waited any more.
+    /// Lets go of records for which nothing has to be waited any more. Not only from the
+    /// front: threads that write one direction at once may have seen the other one in
+    /// another order.
     fn unpark(&mut self, work: &mut Work<'_>) {
-        while let Some((direction, piece)) = self.parked.front()
-            && self.ready(*direction, piece)
-            && let Some((direction, piece)) = self.parked.pop_front()
+        while let Some(at) = self.parked.iter().position(|(way, piece)| self.ready(*way, piece))
+            && let Some((direction, piece)) = self.parked.remove(at)
         {
             self.push(direction, piece, work);
         }

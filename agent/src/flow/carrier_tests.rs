@@ -124,6 +124,19 @@ fn records_that_overtake_each_other_are_put_in_order() {
     assert_eq!(calls(records), [call(0), call(1)]);
 }
 
+#[test]
+fn writers_may_disagree_about_how_far_the_other_direction_was() {
+    let mut conversation = Conversation::of(1);
+    conversation.record(Direction::INGRESS, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    conversation.record(Direction::EGRESS, "HTTP/1.1 201 OK\r\nContent-");
+    conversation.record(Direction::EGRESS, "Length: 0\r\n\r\n");
+    let mut records = conversation.records;
+    // The second writer looked before the request was read, and is told of first.
+    records[4].other_offset = 0;
+    records.swap(3, 4);
+    assert_eq!(calls(records), [call(0), call(1)]);
+}
+
 /// Records that come later than others by a few places; the first stays first.
 fn delayed(records: Vec<Data>, delays: &[usize]) -> Vec<Data> {
     let mut keyed: Vec<_> = records.into_iter().enumerate().collect();

@@ -306,6 +306,7 @@ impl FlowTable {
                 facts.conflict = true;
                 facts.binding = Binding::None;
                 facts.socket = FlowId::default();
+                facts.handshake = Arc::default();
                 self.binder.conflict(session);
                 self.locate(flow, Tuple::default());
             }

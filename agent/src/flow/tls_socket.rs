@@ -11,7 +11,7 @@ use crate::{call::Handshake, event::Data};
 /// direction, and only until its hello was read.
 #[derive(Debug, Default)]
 pub(super) struct TlsSocket {
-    /// First bytes of each direction; `None` once they have told what they can.
+    /// First bytes of each direction, until they have told what they can.
     starts: [Start; 2],
     pub(super) handshake: Arc<Handshake>,
     pub(super) server: Option<ServerHello>,
@@ -43,7 +43,12 @@ impl TlsSocket {
         let full = start.bytes.len() as u64 >= TLS_HELLO;
         let cut = u64::from(data.len) > data.payload.len() as u64;
         let parsed = tls_hello::parse(&start.bytes);
-        start.done = full || cut;
+        // No more is copied than the first record.
+        let whole = start.bytes.get(3..5).is_some_and(|len| {
+            let len = len.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+            start.bytes.len() >= 5 + len
+        });
+        start.done = full || cut || whole;
         let mut news = false;
         match parsed {
             Ok(None) => {}

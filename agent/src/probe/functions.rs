@@ -53,7 +53,7 @@ const fn function(
 /// Number of functions.
 pub const COUNT: usize = 11;
 
-/// Every function. Of an interface, one that calls another comes after it.
+/// Every function.
 pub const FUNCTIONS: [Function; COUNT] = {
     use Interface::{GnuTls, OpenSsl};
     use Purpose::{End, Read, Write};
