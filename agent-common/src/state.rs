@@ -40,6 +40,12 @@ pub struct FlowState {
     pub flags: DataFlags,
     /// Directions that ended: bit 0 ingress, bit 1 egress.
     pub ended: u16,
+    /// Of a TLS session: calls that write and have not returned.
+    pub writers: u32,
+    /// Of a TLS session: 1 once a record of it was made.
+    pub told: u16,
+    /// Of a TLS session: 1 when it ended while a call was writing; that one tells.
+    pub closing: u16,
 }
 
 /// A TLS session: a key of `SESSIONS`. The process is part of it because forked
@@ -55,4 +61,4 @@ pub struct SessionKey {
     pub tgid: u64,
 }
 
-const _: () = assert!(size_of::<FlowState>() == 120);
+const _: () = assert!(size_of::<FlowState>() == 128);

@@ -10,7 +10,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 
-use crate::{capture::Work, probes::TlsCall};
+use crate::{
+    capture::Work,
+    probes::{Caller, TlsCall},
+};
 
 /// Processes in scope, by tgid.
 #[map]
@@ -33,10 +36,10 @@ pub(crate) static CONNECTIONS: LruHashMap<u64, FlowState> = LruHashMap::with_max
 pub(crate) static SESSIONS: LruHashMap<SessionKey, FlowState> =
     LruHashMap::with_max_entries(16384, 0);
 
-/// TLS calls that have not returned, by thread. Least recently used, because a
-/// thread may die or jump out of a call.
+/// TLS calls that have not returned. Least recently used, because a thread may die or
+/// jump out of a call. A Go program has one for each idle connection.
 #[map]
-pub(crate) static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(8192, 0);
+pub(crate) static TLS_CALLS: LruHashMap<Caller, TlsCall> = LruHashMap::with_max_entries(16384, 0);
 
 /// Code files that were reported.
 #[map]

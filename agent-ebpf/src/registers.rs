@@ -58,6 +58,12 @@ mod arch {
         read(regs + 72).unwrap_or(0)
     }
 
+    /// What a Go program keeps the address of its goroutine in: r14.
+    #[inline(always)]
+    pub(crate) fn goroutine(regs: u64) -> u64 {
+        read(regs + 8).unwrap_or(0)
+    }
+
     /// `arch/x86/entry/syscalls/syscall_64.tbl`
     pub(crate) mod number {
         pub(crate) const READ: u32 = 0;
@@ -105,6 +111,12 @@ mod arch {
         read(regs + 32).unwrap_or(0)
     }
 
+    /// What a Go program keeps the address of its goroutine in: x28.
+    #[inline(always)]
+    pub(crate) fn goroutine(regs: u64) -> u64 {
+        read(regs + 28 * 8).unwrap_or(0)
+    }
+
     /// include/uapi/asm-generic/unistd.h
     pub(crate) mod number {
         pub(crate) const READ: u32 = 63;
@@ -124,4 +136,4 @@ mod arch {
     }
 }
 
-pub(crate) use arch::{fifth, fourth, number, syscall};
+pub(crate) use arch::{fifth, fourth, goroutine, number, syscall};

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::probe::{self, Support, elf, mappings};
+use crate::probe::{self, Support, elf, functions::Found, mappings};
 
 /// One line of the report.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -199,10 +199,14 @@ pub fn process(pid: u32) -> Vec<Check> {
 fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
     let short = name.file_name()?.to_string_lossy();
     match elf::tls_functions(file) {
-        Ok(Some(_)) => {
+        Ok(Found::Points(_)) => {
             return Some(check(Verdict::Good, subject, format!("TLS by {}", name.display())));
         }
-        Ok(None) => {}
+        Ok(Found::Refused(reason)) => {
+            let finding = format!("{}: {reason}: its TLS is seen as ciphertext", name.display());
+            return Some(check(Verdict::Limited, subject, finding));
+        }
+        Ok(Found::Nothing) => {}
         Err(error) => {
             return Some(check(
                 Verdict::Limited,
@@ -217,8 +221,6 @@ fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
         "the Java virtual machine encrypts by itself: its TLS is seen as ciphertext"
     } else if elf::is_32_bit(file) {
         "a 32-bit program: its system calls are counted, not decoded"
-    } else if elf::is_go(file) {
-        "a Go program: crypto/tls is not hooked, its TLS is seen as ciphertext"
     } else {
         return None;
     };

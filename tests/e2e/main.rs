@@ -1,7 +1,7 @@
 //! Real programs talk HTTP, the agent watches, and what it reports is compared with
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
-//! Needs root, nginx, lighttpd, node, curl, wget, openssl, perl, ruby and python3.
+//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, perl, ruby and python3.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,6 +16,7 @@ use support::{
 mod asyncio;
 mod curl;
 mod gnutls;
+mod go;
 mod handshake;
 mod languages;
 mod lifecycle;

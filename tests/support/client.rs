@@ -1,4 +1,4 @@
-//! Clients of the servers: `client.py`, `client.mjs` and `client.pl`.
+//! Clients of the servers: `client.py`, `client.mjs`, `client.pl` and `client.go`.
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Command};
 
@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     call::{self, Done},
     child::{self, Process},
-    eventually, program,
+    eventually,
+    go::{self, Build},
+    program,
     server::Server,
 };
 
@@ -74,6 +76,20 @@ impl Client {
         let mut command: Vec<OsString> = vec!["perl".into(), program("client.pl").into()];
         command.extend([server.target().into(), count.to_string().into(), out.clone().into()]);
         Self { command, out }
+    }
+
+    /// `client.go`, told to make so many requests.
+    pub fn go(server: &Server, build: Build, count: usize, connections: usize) -> Result<Self> {
+        let out = server.directory().join("done");
+        let mut command = go::command("client", build)?;
+        command.extend([server.target().into(), count.to_string().into()]);
+        command.extend([connections.to_string().into(), out.clone().into()]);
+        Ok(Self { command, out })
+    }
+
+    /// The command that runs it.
+    pub fn command(&self) -> &[OsString] {
+        &self.command
     }
 
     /// With an option.

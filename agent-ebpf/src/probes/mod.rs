@@ -1,9 +1,11 @@
 //! One file for each kind of hook.
 
 mod close;
+mod go;
 mod process;
+mod session;
 mod syscall;
 mod tcp;
 mod tls;
 
-pub(crate) use tls::TlsCall;
+pub(crate) use tls::{Caller, TlsCall};

@@ -30,6 +30,7 @@ use crate::{
     emit::{self, Call, Facts},
     kernel::{Counters, now, read, read_user},
     maps::{MAPPED_FILES, TLS_CALLS, WORK},
+    probes::Caller,
     registers::{self, Syscall, number},
     scope, settings,
     settings::offset,
@@ -172,7 +173,7 @@ fn exit(task: &Task, registers: u64, mut returned: i64) -> Option<()> {
         }
         _ => return None,
     };
-    transfer(task, syscall.first, direction, &source, returned)?;
+    transfer(task, registers, syscall.first, direction, &source, returned)?;
     if beyond > 0 {
         return moved(task, syscall.first, direction, beyond);
     }
@@ -201,6 +202,7 @@ fn facts(task: &Task, state: *const FlowState, direction: Direction, returned: i
 #[inline(always)]
 fn transfer(
     task: &Task,
+    registers: u64,
     fd: u64,
     direction: Direction,
     source: &Source,
@@ -226,7 +228,7 @@ fn transfer(
         if first {
             introduce(state, &call, &socket);
         }
-        nest(state, task.pid_tgid);
+        nest(state, task.pid_tgid, registers);
         capture::bytes(state, &call, work);
     }
     Some(())
@@ -238,15 +240,21 @@ fn wanted(source: &Source) -> bool {
     source.len > 0 || source.vectors > 0
 }
 
-/// If the thread is within a call of a TLS library, this is its socket.
+/// If the thread, or the goroutine that it runs, is within a call of a TLS library, this
+/// is its socket.
 #[inline(always)]
-fn nest(state: *mut FlowState, pid_tgid: u64) {
+fn nest(state: *mut FlowState, pid_tgid: u64, registers: u64) {
     // SAFETY: both are maps' values.
     unsafe {
         if (*state).protocol != Protocol::TLS {
             return;
         }
-        let Some(tls) = TLS_CALLS.get_ptr_mut(&pid_tgid) else { return };
+        let mut tls = TLS_CALLS.get_ptr_mut(&Caller::thread(pid_tgid));
+        if tls.is_none() {
+            let goroutine = registers::goroutine(registers);
+            tls = TLS_CALLS.get_ptr_mut(&Caller::goroutine(pid_tgid, goroutine));
+        }
+        let Some(tls) = tls else { return };
         if (*tls).flags.contains(DataFlags::NESTED) {
             if (*tls).socket.id != (*state).flow.id {
                 (*tls).flags = (*tls).flags.union(DataFlags::CONFLICT);

@@ -3,12 +3,14 @@
 //!
 //! The entry keeps the arguments, the return takes the bytes: only then is it
 //! known how many there are. System calls in between tell the socket.
+//!
+//! Calls of Go are taken the same way; its probes are in `go`.
+
+use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::LOOKS_MAX,
-    record::{DataFlags, Direction, FlowId, FlowRecord, Layer, Protocol, RecordKind, Tuple},
-    state::{FlowState, SessionKey},
+    record::{DataFlags, Direction, FlowId, Layer, Tuple},
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -20,12 +22,45 @@ use aya_ebpf::{
 use crate::{
     capture::{self, Source, Work},
     emit::{self, Call, Facts},
-    kernel::{Counters, current_task, now, process_start, read_user},
-    maps::{EMPTY_CALL, EMPTY_FLOW, NO_PROGRAMS, SESSIONS, TLS_CALLS},
+    kernel::{now, read_user},
+    maps::{EMPTY_CALL, TLS_CALLS},
+    probes::session,
     scope, settings,
 };
 
-/// A TLS call that has not returned: a value of `TLS_CALLS`, by thread.
+/// Who makes a TLS call: a key of `TLS_CALLS`. A call of C returns to the thread that
+/// made it, one of Go to the goroutine, on whatever thread that runs by then.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Caller {
+    /// The process in the upper half; the thread in the lower, or 0 for a goroutine.
+    pub(crate) pid_tgid: u64,
+    /// Address of the goroutine's `runtime.g`, or 0 for a thread.
+    pub(crate) goroutine: u64,
+}
+
+impl Caller {
+    #[inline(always)]
+    pub(crate) const fn thread(pid_tgid: u64) -> Self {
+        Self { pid_tgid, goroutine: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn goroutine(pid_tgid: u64, goroutine: u64) -> Self {
+        Self { pid_tgid: pid_tgid >> 32 << 32, goroutine }
+    }
+}
+
+/// The arguments of a TLS call.
+pub(super) struct Arguments {
+    pub(super) session: u64,
+    pub(super) buffer: u64,
+    /// Of the `_ex` functions: where the length will be stored; else 0.
+    pub(super) len_pointer: u64,
+    pub(super) direction: Direction,
+}
+
+/// A TLS call that has not returned: a value of `TLS_CALLS`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct TlsCall {
@@ -37,6 +72,8 @@ pub(crate) struct TlsCall {
     pub(crate) len_pointer: u64,
     /// When it began.
     pub(crate) entered_ns: u64,
+    /// Of a write: how far reads had come when it began.
+    pub(crate) read_offset: u64,
     /// Socket seen in a nested system call.
     pub(crate) socket: FlowId,
     /// Its ends.
@@ -57,19 +94,20 @@ pub(crate) struct TlsCall {
 /// never made: its condition is a constant to the verifier.
 macro_rules! own_stack {
     ($ctx:expr) => {
-        if settings::own_tgid() == u32::MAX {
+        if crate::settings::own_tgid() == u32::MAX {
             // SAFETY: the map holds no program.
-            unsafe { NO_PROGRAMS.tail_call(&$ctx, 0) };
+            unsafe { crate::maps::NO_PROGRAMS.tail_call(&$ctx, 0) };
         }
     };
 }
+pub(super) use own_stack;
 
 /// `int SSL_read(SSL *, void *buf, int num)`,
 /// `ssize_t gnutls_record_recv(gnutls_session_t, void *data, size_t data_size)`
 #[uprobe]
 fn tls_read_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter(&ctx, Direction::INGRESS, false);
+    enter_c(&ctx, Direction::INGRESS, false);
     0
 }
 
@@ -78,7 +116,7 @@ fn tls_read_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_write_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter(&ctx, Direction::EGRESS, false);
+    enter_c(&ctx, Direction::EGRESS, false);
     0
 }
 
@@ -86,7 +124,7 @@ fn tls_write_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter(&ctx, Direction::INGRESS, true);
+    enter_c(&ctx, Direction::INGRESS, true);
     0
 }
 
@@ -94,7 +132,7 @@ fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter(&ctx, Direction::EGRESS, true);
+    enter_c(&ctx, Direction::EGRESS, true);
     0
 }
 
@@ -102,7 +140,8 @@ fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 fn tls_exit(ctx: RetProbeContext) -> u32 {
     own_stack!(ctx);
-    exit(&ctx);
+    let returned: i32 = ctx.ret();
+    exit(ctx.as_ptr(), 0, i64::from(returned));
     0
 }
 
@@ -110,7 +149,9 @@ fn tls_exit(ctx: RetProbeContext) -> u32 {
 #[uprobe]
 fn tls_end(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    end(&ctx, Direction::BOTH);
+    if let Some(session) = ctx.arg(0) {
+        session::end(ctx.as_ptr(), session, Direction::BOTH);
+    }
     0
 }
 
@@ -119,39 +160,81 @@ fn tls_end(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_shutdown(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    end(&ctx, Direction::EGRESS);
+    if let Some(session) = ctx.arg(0) {
+        session::end(ctx.as_ptr(), session, Direction::EGRESS);
+    }
     0
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
+fn enter_c(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
+    let arguments = Arguments {
+        session: ctx.arg(0)?,
+        buffer: ctx.arg(1)?,
+        len_pointer: if ex { ctx.arg(3)? } else { 0 },
+        direction,
+    };
+    enter(ctx.as_ptr(), 0, &arguments)
+}
+
+/// Keeps the arguments of a call; `goroutine` is 0 for a call of C.
+#[inline(always)]
+pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments) -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let counters = scope::check((pid_tgid >> 32) as u32)?;
     if settings::empty() {
         return None;
     }
+    let caller = caller(pid_tgid, goroutine);
+    let again = again(&caller, arguments);
     let empty = EMPTY_CALL.get(0)?;
-    if TLS_CALLS.insert(&pid_tgid, empty, 0).is_err() {
+    if TLS_CALLS.insert(&caller, empty, 0).is_err() {
         counters.add(Counter::MAP_FULL, 1);
         return None;
     }
-    let call = TLS_CALLS.get_ptr_mut(&pid_tgid)?;
+    let call = TLS_CALLS.get_ptr_mut(&caller)?;
+    if arguments.direction == Direction::EGRESS {
+        let key = session::key(pid_tgid, arguments.session);
+        let state = session::state(&key, counters)?;
+        // SAFETY: the maps returned them.
+        unsafe {
+            (*call).read_offset = emit::other_offset(state, Direction::EGRESS);
+            if !again {
+                (*state).writers += 1;
+            }
+        }
+    }
     // SAFETY: the map returned it.
     unsafe {
-        (*call).session = ctx.arg(0)?;
-        (*call).buffer = ctx.arg(1)?;
-        (*call).len_pointer = if ex { ctx.arg(3)? } else { 0 };
+        (*call).session = arguments.session;
+        (*call).buffer = arguments.buffer;
+        (*call).len_pointer = arguments.len_pointer;
         (*call).entered_ns = now();
-        (*call).direction = direction;
+        (*call).direction = arguments.direction;
         if settings::has_cookie() {
-            (*call).library = bpf_get_attach_cookie(ctx.as_ptr()) as u32;
+            (*call).library = bpf_get_attach_cookie(context) as u32;
         }
     }
     Some(())
 }
 
+/// Whether a write is entered that was entered before and has not returned: a function of
+/// Go starts again when its stack has been made larger.
 #[inline(always)]
-fn exit(ctx: &RetProbeContext) -> Option<()> {
+fn again(caller: &Caller, arguments: &Arguments) -> bool {
+    let Some(before) = TLS_CALLS.get_ptr_mut(caller) else { return false };
+    // SAFETY: the map returned it.
+    unsafe { (*before).session == arguments.session && (*before).direction == Direction::EGRESS }
+}
+
+#[inline(always)]
+const fn caller(pid_tgid: u64, goroutine: u64) -> Caller {
+    if goroutine == 0 { Caller::thread(pid_tgid) } else { Caller::goroutine(pid_tgid, goroutine) }
+}
+
+/// Takes the bytes of a call that returns; `goroutine` is 0 for a call of C.
+#[inline(always)]
+pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     let counters = scope::check(tgid)?;
@@ -159,22 +242,22 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
         return None;
     }
     counters.add(Counter::TLS_CALLS, 1);
-    let Some(kept) = TLS_CALLS.get_ptr_mut(&pid_tgid) else {
+    let caller = caller(pid_tgid, goroutine);
+    let Some(kept) = TLS_CALLS.get_ptr_mut(&caller) else {
         counters.add(Counter::TLS_ORPHANS, 1);
         return None;
     };
-    let returned: i32 = ctx.ret();
-    // SAFETY: the map returned it, and nothing else removes a thread's entry.
+    // SAFETY: the map returned it, and nothing else removes a caller's entry.
     unsafe {
-        if returned == 0 && (*kept).direction == Direction::INGRESS && (*kept).len_pointer == 0 {
-            // The peer's close_notify, or the end of the transport.
-            let start_ns = process_start(current_task());
-            let key = SessionKey { session: (*kept).session, start_ns, tgid: u64::from(tgid) };
-            if let Some(state) = SESSIONS.get_ptr_mut(&key)
-                && (*state).protocol == Protocol::HTTP1
-            {
-                tell_end(ctx.as_ptr(), counters, pid_tgid, state, Direction::INGRESS);
-            }
+        let key = session::key(pid_tgid, (*kept).session);
+        if returned == 0
+            && goroutine == 0
+            && (*kept).direction == Direction::INGRESS
+            && (*kept).len_pointer == 0
+        {
+            // The peer's close_notify, or the end of the transport. Go returns nothing
+            // also when a deadline passed, and reads on after that.
+            session::half_closed(context, counters, pid_tgid, &key, Direction::INGRESS);
         }
         if returned > 0 {
             let len = if (*kept).len_pointer == 0 {
@@ -182,28 +265,25 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
             } else {
                 read_user::<u64>((*kept).len_pointer).unwrap_or(0) as u32
             };
-            let start_ns = process_start(current_task());
-            let key = SessionKey { session: (*kept).session, start_ns, tgid: u64::from(tgid) };
-            if let Some((state, first)) = session(&key, counters) {
+            if let Some(state) = session::state(&key, counters) {
                 if (*kept).flags.contains(DataFlags::NESTED) {
-                    bind(state, &*kept);
+                    session::bind(state, &*kept);
                 }
-                // A session is used by one thread at a time: the other direction stands
-                // where it stood when the call began.
-                let other_offset = emit::other_offset(state, (*kept).direction);
+                // What was written has left before the call returns: by then the peer may
+                // have answered, and another thread or goroutine have read the answer.
+                let egress = (*kept).direction == Direction::EGRESS;
+                let other_offset = if egress {
+                    (*kept).read_offset
+                } else {
+                    emit::other_offset(state, Direction::INGRESS)
+                };
                 let work = &raw mut (*kept).work;
                 (*work).facts = Facts {
                     wake: emit::wake(),
-                    // What was written has left before the call returns: the peer may
-                    // have answered by then.
-                    time_ns: if (*kept).direction == Direction::EGRESS {
-                        (*kept).entered_ns
-                    } else {
-                        now()
-                    },
+                    time_ns: if egress { (*kept).entered_ns } else { now() },
                     other_offset,
                     pid_tgid,
-                    start_ns,
+                    start_ns: key.start_ns,
                     len,
                     direction: (*kept).direction,
                     layer: Layer::TLS,
@@ -211,124 +291,22 @@ fn exit(ctx: &RetProbeContext) -> Option<()> {
                 };
                 (*work).source =
                     Source { buffer: (*kept).buffer, len: u64::from(len), next: 0, vectors: 0 };
-                (*work).flags = if first { u32::from(DataFlags::FIRST.0) } else { 0 };
+                (*work).flags = 0;
                 if len > 0 {
-                    let call = Call::new(ctx.as_ptr(), counters, &raw const (*work).facts);
+                    if (*state).told == 0 {
+                        (*state).told = 1;
+                        (*work).flags = u32::from(DataFlags::FIRST.0);
+                    }
+                    let call = Call::new(context, counters, &raw const (*work).facts);
                     capture::bytes(state, &call, work);
                 }
             }
         }
+        if (*kept).direction == Direction::EGRESS {
+            session::written(context, counters, pid_tgid, &key);
+        }
     }
     // A failure means that it was evicted.
-    TLS_CALLS.remove(&pid_tgid).ok();
+    TLS_CALLS.remove(&caller).ok();
     Some(())
-}
-
-/// A session's state, made when it is first seen; the flag says that it was.
-#[inline(always)]
-fn session(key: &SessionKey, counters: Counters) -> Option<(*mut FlowState, bool)> {
-    if let Some(state) = SESSIONS.get_ptr_mut(key) {
-        return Some((state, false));
-    }
-    let empty = EMPTY_FLOW.get(0)?;
-    if SESSIONS.insert(key, empty, 0).is_err() {
-        counters.add(Counter::MAP_FULL, 1);
-        return None;
-    }
-    let state = SESSIONS.get_ptr_mut(key)?;
-    // SAFETY: the map returned it.
-    unsafe {
-        (*state).flow = FlowId { id: key.session, generation: now() };
-        (*state).looks = LOOKS_MAX;
-        (*state).last = Direction::BOTH;
-    }
-    Some((state, true))
-}
-
-/// Remembers the socket that a session was seen to use.
-///
-/// # Safety
-///
-/// `state` is a map's value.
-#[inline(always)]
-unsafe fn bind(state: *mut FlowState, call: &TlsCall) {
-    // SAFETY: promised by the caller.
-    unsafe {
-        if (*state).flags.contains(DataFlags::NESTED) && (*state).socket.id != call.socket.id {
-            (*state).flags = (*state).flags.union(DataFlags::CONFLICT);
-        }
-        (*state).socket = call.socket;
-        emit::copy_tuple(&raw mut (*state).tuple, &raw const call.tuple);
-        (*state).flags = (*state).flags.union(call.flags);
-    }
-}
-
-#[inline(always)]
-fn end(ctx: &ProbeContext, direction: Direction) -> Option<()> {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let tgid = (pid_tgid >> 32) as u32;
-    let counters = scope::check(tgid)?;
-    if settings::empty() {
-        return None;
-    }
-    let key = SessionKey {
-        session: ctx.arg(0)?,
-        start_ns: process_start(current_task()),
-        tgid: u64::from(tgid),
-    };
-    let state = SESSIONS.get_ptr_mut(&key)?;
-    // SAFETY: the map returned it.
-    unsafe {
-        if (*state).protocol == Protocol::HTTP1 {
-            tell_end(ctx.as_ptr(), counters, pid_tgid, state, direction);
-        }
-    }
-    if direction == Direction::BOTH {
-        // A failure means that it was evicted.
-        SESSIONS.remove(&key).ok();
-    }
-    Some(())
-}
-
-/// Tells that a session or a direction of it has ended.
-///
-/// # Safety
-///
-/// `state` is a map's value.
-#[inline(always)]
-unsafe fn tell_end(
-    context: *mut core::ffi::c_void,
-    counters: Counters,
-    pid_tgid: u64,
-    state: *mut FlowState,
-    direction: Direction,
-) {
-    let facts = Facts {
-        wake: emit::wake(),
-        time_ns: now(),
-        other_offset: 0,
-        pid_tgid,
-        start_ns: 0,
-        len: 0,
-        direction,
-        layer: Layer::TLS,
-        library: 0,
-    };
-    // SAFETY: the facts outlive the call.
-    let call = unsafe { Call::new(context, counters, &raw const facts) };
-    emit::small::<FlowRecord>(&call, |record| {
-        // SAFETY: the record was reserved; the rest is promised by the caller.
-        unsafe {
-            record.write(FlowRecord {
-                kind: RecordKind::END,
-                direction,
-                layer: Layer::TLS,
-                reserved: 0,
-                time_ns: call.facts().time_ns,
-                pid_tgid,
-                flow: (*state).flow,
-                offsets: (*state).offsets,
-            });
-        }
-    });
 }

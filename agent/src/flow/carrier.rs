@@ -145,15 +145,55 @@ impl Carrier {
         self.settle(work);
     }
 
-    /// Nothing is missing before a record in either direction.
+    /// Nothing is missing before a record in either direction, and no request before a
+    /// response.
     fn ready(&self, direction: Direction, piece: &Piece) -> bool {
-        let [own, other] = [side(direction), 1 - side(direction)]
-            .map(|side| self.streams.get(side).and_then(Stream::next));
-        let reached = match other {
+        let reached = match self.next(Direction(direction.0 ^ 1)) {
             Some(next) => piece.other_offset <= next,
             None => !self.from_start || piece.other_offset == 0,
         };
-        reached && own.is_none_or(|next| piece.offset <= next)
+        reached && self.continues(direction, piece) && !self.answers_nothing(piece)
+    }
+
+    /// Position of the next byte of a direction, once one was seen.
+    fn next(&self, direction: Direction) -> Option<u64> {
+        self.streams.get(side(direction)).and_then(Stream::next)
+    }
+
+    fn continues(&self, direction: Direction, piece: &Piece) -> bool {
+        self.next(direction).is_none_or(|next| piece.offset <= next)
+    }
+
+    /// A response begins to no request that was seen. A thread that writes may be
+    /// interrupted after its bytes have left, and another one read the answer before the
+    /// record of the request is made.
+    fn answers_nothing(&self, piece: &Piece) -> bool {
+        self.from_start
+            && piece.payload.starts_with(b"HTTP/1.")
+            && match &self.decoder {
+                Decoder::Http { connection, .. } => !connection.expects_response(),
+                Decoder::Sniffing(sniffer) => sniffer.is_empty(),
+                Decoder::Done => false,
+            }
+    }
+
+    /// The record that goes next: one that is ready. Or, where a response waits for its
+    /// request, that request, though its record says that the response had been read by
+    /// then: of a socket it tells of the moment when the system call returned.
+    fn choose(&mut self) -> Option<(Direction, Piece)> {
+        let ready = self.parked.iter().position(|(way, piece)| self.ready(*way, piece));
+        if ready.is_some() || self.session.is_some() {
+            return self.parked.remove(ready?);
+        }
+        let (answer, _) = self
+            .parked
+            .iter()
+            .find(|(way, piece)| self.continues(*way, piece) && self.answers_nothing(piece))?;
+        let (answer, reached) = (*answer, self.next(*answer).unwrap_or(0));
+        let request = |(way, piece): &(_, Piece)| *way != answer && self.continues(*way, piece);
+        let (direction, mut piece) = self.parked.remove(self.parked.iter().position(request)?)?;
+        piece.other_offset = piece.other_offset.min(reached);
+        Some((direction, piece))
     }
 
     fn push(&mut self, direction: Direction, piece: Piece, work: &mut Work<'_>) {
@@ -169,9 +209,7 @@ impl Carrier {
     /// front: threads that write one direction at once may have seen the other one in
     /// another order.
     fn unpark(&mut self, work: &mut Work<'_>) {
-        while let Some(at) = self.parked.iter().position(|(way, piece)| self.ready(*way, piece))
-            && let Some((direction, piece)) = self.parked.remove(at)
-        {
+        while let Some((direction, piece)) = self.choose() {
             self.push(direction, piece, work);
         }
     }

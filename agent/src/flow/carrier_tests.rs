@@ -1,5 +1,6 @@
 //! Records that never came, and records that overtook each other.
 
+use agent_common::record::{Layer, Protocol};
 use proptest::prelude::*;
 
 use super::*;
@@ -135,6 +136,40 @@ fn writers_may_disagree_about_how_far_the_other_direction_was() {
     records[4].other_offset = 0;
     records.swap(3, 4);
     assert_eq!(calls(records), [call(0), call(1)]);
+}
+
+#[test]
+fn a_response_waits_for_its_request() {
+    // The writer was interrupted after its bytes had left: the response is told of first,
+    // and does not know of the request.
+    for (moment, role) in [("entry", Layer::TLS), ("return", Layer::SOCKET)] {
+        let mut records = Conversation::of(3).records;
+        for pair in 0..3 {
+            let response = records[2 * pair + 1].clone();
+            records[2 * pair + 1].other_offset = records[2 * pair].offset;
+            if role == Layer::SOCKET {
+                // What it says of the other direction is of the moment of its return.
+                records[2 * pair].other_offset = response.offset + response.payload.len() as u64;
+            }
+            records.swap(2 * pair, 2 * pair + 1);
+        }
+        for record in &mut records {
+            record.layer = role;
+            record.protocol = Protocol::HTTP1;
+        }
+        records[0].flags = DataFlags::FIRST;
+        assert_eq!(calls(records), [call(0), call(1), call(2)], "position at {moment}");
+    }
+}
+
+#[test]
+fn a_response_to_nothing_is_let_go_after_a_while() {
+    let mut records = Conversation::of(3).records;
+    records.remove(2);
+    for record in &mut records {
+        record.time = Timestamp(record.time.0 * 200);
+    }
+    assert_eq!(calls(records), [call(0), call(2)]);
 }
 
 /// Records that come later than others by a few places; the first stays first.

@@ -89,6 +89,11 @@ pub struct Sniffer {
 }
 
 impl Sniffer {
+    /// Nothing is held that a message may start with.
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Looks at the next bytes. Once the verdict is [`Verdict::Http1`], `take` has
     /// what is to be decoded; [`Verdict::Other`] is final.
     pub fn look(&mut self, next: Held) -> Verdict {

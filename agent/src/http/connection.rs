@@ -187,6 +187,11 @@ impl Connection {
         self.finished
     }
 
+    /// A response may come: to a request that was seen, or to one that was missed.
+    pub fn expects_response(&self) -> bool {
+        self.pairing.outstanding() || self.pairing.expects_unknown()
+    }
+
     /// What the connection carried, so far, that no exchange tells of.
     pub fn losses(&self) -> &Losses {
         &self.losses

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use object::{
     Endianness, SectionIndex,
     elf::{
-        FileHeader64, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType,
-        Sym64,
+        FileHeader64, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64,
+        SectionType, Sym64,
     },
     read::{
         ReadCache, ReadRef,
@@ -16,7 +16,10 @@ use object::{
     },
 };
 
-use super::functions::{FUNCTIONS, Offsets};
+use super::{
+    functions::{FUNCTIONS, Found, Offsets},
+    go,
+};
 
 /// Files larger than this are not looked into.
 const FILE_MAX: u64 = 1 << 30;
@@ -32,31 +35,34 @@ const SEGMENTS_MAX: u32 = 256;
 /// Occurrences of a name that are looked at.
 const PLACES_MAX: usize = 4096;
 
-/// Sections of what Go's linker makes. Its runtime needs the table of functions, so
-/// stripping leaves it there.
-const GO_SECTIONS: [&str; 3] = [".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo"];
+/// The section with Go's table of functions. Its runtime needs it, so stripping leaves it
+/// there.
+const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
-/// Looks for the functions in a file; `None` when it has none of them or is no ELF
-/// file of this machine's word size.
-pub fn tls_functions(path: &Path) -> Result<Option<Offsets>> {
+/// Another section that Go's linker makes.
+const GO_BUILD: &str = ".go.buildinfo";
+
+/// Looks for TLS functions in a file. Nothing is found in what is no ELF file of this
+/// machine's word size.
+pub fn tls_functions(path: &Path) -> Result<Found> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let len = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
     ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
     let cache = ReadCache::new(file);
-    let Some(elf) = Elf::new(&cache) else { return Ok(None) };
+    let Some(elf) = Elf::new(&cache) else { return Ok(Found::Nothing) };
     // Go moves its stacks, and with them the return address that a return probe has
-    // put there: a file with Go in it is left alone, whatever C is linked to it.
-    if elf.is_go().unwrap_or(true) {
-        return Ok(None);
+    // put there: of a file with Go in it the C functions are left alone.
+    if let (true, table) = elf.go() {
+        return Ok(go::find(&elf, table));
     }
     // What a file exports first: that table is smaller, and survives stripping.
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
         let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
         if let Some(hooked) = found.hooked() {
-            return Ok(Some(hooked));
+            return Ok(Found::Points(hooked.points()));
         }
     }
-    Ok(None)
+    Ok(Found::Nothing)
 }
 
 /// An ELF file for a machine with 32-bit words.
@@ -69,18 +75,16 @@ pub fn is_32_bit(path: &Path) -> bool {
     read.is_ok() && start == *b"\x7fELF\x01"
 }
 
-/// Whether Go's linker made a file.
-pub fn is_go(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    if file.metadata().is_ok_and(|metadata| metadata.len() > FILE_MAX) {
-        return false;
-    }
-    let cache = ReadCache::new(file);
-    Elf::new(&cache).is_some_and(|elf| elf.is_go().unwrap_or(false))
+/// A section.
+#[derive(Clone, Copy)]
+pub(super) struct Section<'data> {
+    header: &'data SectionHeader64<Endianness>,
+    /// Where it is loaded.
+    pub(super) address: u64,
 }
 
 /// The parts of an ELF file that matter here.
-struct Elf<'data, R: ReadRef<'data>> {
+pub(super) struct Elf<'data, R: ReadRef<'data>> {
     header: &'data FileHeader64<Endianness>,
     endian: Endianness,
     data: R,
@@ -104,23 +108,41 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         Some(Self { header, endian, data, sections, segments })
     }
 
-    /// Whether a section is one of Go's. All names are read at once: what they are
-    /// read into one by one is kept, and they may overlap.
-    fn is_go(&self) -> object::Result<bool> {
+    /// A section by its name. All names are read at once: what they are read into one
+    /// by one is kept, and they may overlap.
+    pub(super) fn section(&self, name: &str) -> Option<Section<'data>> {
         let endian = self.endian;
-        let index = self.header.shstrndx(endian, self.data)?;
-        let strings = self.sections.section(SectionIndex(index as usize))?;
+        let index = self.header.shstrndx(endian, self.data).ok()?;
+        let strings = self.sections.section(SectionIndex(index as usize)).ok()?;
         if strings.sh_size(endian) > TABLE_MAX {
-            return Ok(false);
+            return None;
         }
-        let strings = strings.data(endian, self.data)?;
-        Ok(self.sections.iter().any(|section| {
+        let strings = strings.data(endian, self.data).ok()?;
+        let header = self.sections.iter().find(|section| {
             let start = strings.get(section.sh_name(endian) as usize..).unwrap_or_default();
-            let is = |name: &&str| {
-                start.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
-            };
-            GO_SECTIONS.iter().any(is)
-        }))
+            start.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+        })?;
+        Some(Section { header, address: header.sh_addr(endian) })
+    }
+
+    /// What a section holds; `None` when that is too much.
+    pub(super) fn contents(&self, section: &Section<'data>) -> Option<&'data [u8]> {
+        let size = section.header.sh_size(self.endian);
+        (size <= TABLE_MAX).then(|| section.header.data(self.endian, self.data).ok())?
+    }
+
+    /// Bytes at an address, as they are loaded.
+    pub(super) fn bytes(&self, address: u64, len: u64) -> Option<&'data [u8]> {
+        let last = address.checked_add(len.checked_sub(1)?)?;
+        let offset = self.file_offset(address)?;
+        let whole = self.file_offset(last)? == offset + len - 1;
+        (whole && len <= TABLE_MAX).then(|| self.data.read_bytes_at(offset, len).ok())?
+    }
+
+    /// Whether Go's linker made the file, and the section with its table of functions.
+    fn go(&self) -> (bool, Option<Section<'data>>) {
+        let table = GO_TABLES.iter().find_map(|name| self.section(name));
+        (table.is_some() || self.section(GO_BUILD).is_some(), table)
     }
 
     /// Looks for the functions in a symbol table. Names are searched for in the table
@@ -161,7 +183,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
     }
 
     /// Where an address lies in the file, by the segments that are loaded.
-    fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
         let endian = self.endian;
         self.segments.iter().filter(|it| it.p_type(endian) == PT_LOAD).find_map(|segment| {
             let within = address.checked_sub(segment.p_vaddr(endian))?;
@@ -199,12 +221,12 @@ mod tests {
     fn a_file_that_is_no_elf_has_no_functions() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"#!/bin/sh\n").unwrap();
-        assert_eq!(tls_functions(file.path()).unwrap(), None);
+        assert_eq!(tls_functions(file.path()).unwrap(), Found::Nothing);
     }
 
     #[test]
     fn a_program_without_tls_has_no_functions() {
-        assert_eq!(tls_functions(Path::new("/proc/self/exe")).unwrap(), None);
+        assert_eq!(tls_functions(Path::new("/proc/self/exe")).unwrap(), Found::Nothing);
     }
 
     /// The start of a file of 64-bit little-endian words, with this many sections in
@@ -229,7 +251,7 @@ mod tests {
             let file = many_sections(count);
             let cache = ReadCache::new(File::open(file.path()).unwrap());
             assert_eq!(Elf::new(&cache).is_some(), read, "{count}");
-            assert_eq!(tls_functions(file.path()).unwrap(), None);
+            assert_eq!(tls_functions(file.path()).unwrap(), Found::Nothing);
         }
     }
 
@@ -244,15 +266,15 @@ mod tests {
             assert!(status.unwrap().success(), "{program} {args:?}");
         };
         run("cc", &["-shared", "-fPIC", "-o", "tls.so", "tls.c"]);
-        assert!(tls_functions(&path("tls.so")).unwrap().is_some());
-        for section in GO_SECTIONS {
+        let found = |name: &str| tls_functions(&path(name)).unwrap();
+        assert!(matches!(found("tls.so"), Found::Points(_)));
+        for section in [GO_TABLES[0], GO_TABLES[1], GO_BUILD] {
             let section = format!("{section}=tls.c");
             run("objcopy", &["--add-section", &section, "tls.so", "go.so"]);
-            assert_eq!(tls_functions(&path("go.so")).unwrap(), None);
-            assert!(is_go(&path("go.so")) && !is_go(&path("tls.so")));
+            assert!(matches!(found("go.so"), Found::Refused(_)));
         }
         run("objcopy", &["--add-section", ".go.buildinfos=tls.c", "tls.so", "other.so"]);
-        assert!(!is_go(&path("other.so")), "a name counts only as a whole");
+        assert_eq!(found("other.so"), found("tls.so"), "a name counts only as a whole");
     }
 
     #[test]

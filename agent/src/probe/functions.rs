@@ -1,7 +1,9 @@
 //! The functions of TLS libraries that are hooked, and by which programs.
 //!
 //! Libraries read and write alike: an object, a buffer and a length go in, the number of
-//! bytes comes out. One set of programs serves them all.
+//! bytes comes out. One set of programs serves them all, and another one Go.
+
+use std::sync::Arc;
 
 /// The interface of a family of libraries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +30,29 @@ pub enum Purpose {
     End,
 }
 
-/// A function that is hooked.
+/// A place in a file that a program is attached to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Offset in the file.
+    pub offset: u64,
+    /// The program.
+    pub program: &'static str,
+    /// The function that it belongs to.
+    pub symbol: &'static str,
+}
+
+/// What a file has of TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing that is known.
+    Nothing,
+    /// Functions that can be hooked.
+    Points(Arc<[Point]>),
+    /// TLS that cannot be hooked, and why.
+    Refused(&'static str),
+}
+
+/// A function of C that is hooked.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
     /// Its name in symbol tables.
@@ -81,6 +105,15 @@ impl Offsets {
     /// The functions that were found and their offsets in the file.
     pub fn iter(&self) -> impl Iterator<Item = (Function, u64)> + '_ {
         FUNCTIONS.into_iter().zip(self.0).filter_map(|(function, at)| Some((function, at?)))
+    }
+
+    /// Where programs are attached.
+    pub fn points(&self) -> Arc<[Point]> {
+        let points = self.iter().flat_map(|(function, offset)| {
+            let Function { symbol, programs, .. } = function;
+            programs.iter().map(move |program| Point { offset, program, symbol })
+        });
+        points.collect()
     }
 
     /// Whether plaintext of an interface can be seen: its reads and its writes.

@@ -2,11 +2,13 @@
 //! instruction.
 
 use std::{
+    env,
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::process::CommandExt as _,
     },
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread::{self, JoinHandle},
 };
@@ -82,6 +84,15 @@ pub fn hold(arguments: &[String], output: CommandOutput) -> Result<Held> {
     }
 }
 
+/// The file that a command's name stands for, as execvp(3) finds it.
+pub fn find(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(name.into());
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 impl Held {
     /// Lets the command run.
     pub fn release(mut self) -> Result<Child> {
@@ -102,11 +113,18 @@ mod tests {
         let held =
             hold(&["sh".into(), "-c".into(), "exit 7".into()], CommandOutput::Inherit).unwrap();
         let exe = std::fs::read_link(format!("/proc/{}/exe", held.pid)).unwrap();
-        assert_eq!(exe, std::env::current_exe().unwrap());
+        assert_eq!(exe, env::current_exe().unwrap());
         let pid = held.pid;
         let mut child = held.release().unwrap();
         assert_eq!(child.id(), pid);
         assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn programs_are_found_as_the_system_finds_them() {
+        assert!(find("sh").unwrap().is_absolute());
+        assert_eq!(find("./sh"), Some("./sh".into()));
+        assert_eq!(find("no-such-program"), None);
     }
 
     #[test]

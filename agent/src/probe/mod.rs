@@ -2,6 +2,7 @@
 
 pub mod elf;
 pub mod functions;
+mod go;
 pub mod launch;
 pub mod layout;
 mod object;

@@ -18,10 +18,12 @@ use aya::{
     },
     util::KernelVersion,
 };
+use tracing::debug;
 
 use super::{
     Scope, elf,
-    functions::{FUNCTIONS, Offsets},
+    functions::{FUNCTIONS, Found, Point},
+    go,
     scope::file_key,
 };
 
@@ -45,13 +47,20 @@ pub struct Attached {
     pub name: Arc<str>,
 }
 
+/// A file with TLS functions.
+#[derive(Clone, Debug)]
+struct Library {
+    points: Arc<[Point]>,
+    attached: Attached,
+}
+
 /// What is known of the files that processes map.
 #[derive(Debug)]
 pub struct Libraries {
     /// Probes see one process each, because the set never changes.
     per_process: bool,
     cookies: bool,
-    looked: HashMap<FileKey, Option<(Offsets, Attached)>>,
+    looked: HashMap<FileKey, Option<Library>>,
     attached: HashSet<(FileKey, Option<u32>)>,
     list: Vec<Attached>,
 }
@@ -60,6 +69,7 @@ impl Libraries {
     /// Loads the programs, which are attached later to each library.
     pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope) -> Result<Self> {
         let mut names: Vec<_> = FUNCTIONS.iter().flat_map(|it| it.programs).copied().collect();
+        names.extend(go::PROGRAMS);
         names.sort_unstable();
         names.dedup();
         for name in names {
@@ -107,40 +117,36 @@ impl Libraries {
             Some(found) => found,
             None => self.look(key, file, name)?,
         };
-        let Some((functions, library)) = found else { return Ok(None) };
+        let Some(Library { points, attached: library }) = found else { return Ok(None) };
         let scope = match pid.and_then(NonZeroU32::new) {
             Some(pid) => UProbeScope::OneProcess(pid),
             None => UProbeScope::AllProcesses,
         };
-        for (function, offset) in functions.iter() {
-            for name in function.programs {
-                let point = UProbeAttachPoint {
-                    location: UProbeAttachLocation::AbsoluteOffset(offset),
-                    cookie: self.cookies.then_some(u64::from(library.index)),
-                };
-                program(ebpf, name)?.attach(point, file, scope).with_context(|| {
-                    format!("attach {name} to {} of {}", function.symbol, library.name)
-                })?;
-            }
+        for &Point { offset, program: name, symbol } in &*points {
+            let point = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(offset),
+                cookie: self.cookies.then_some(u64::from(library.index)),
+            };
+            program(ebpf, name)?
+                .attach(point, file, scope)
+                .with_context(|| format!("attach {name} to {symbol} of {}", library.name))?;
         }
         self.attached.insert((key, pid));
         Ok(Some(library))
     }
 
-    fn look(
-        &mut self,
-        key: FileKey,
-        file: &Path,
-        name: &Path,
-    ) -> Result<Option<(Offsets, Attached)>> {
-        let functions = elf::tls_functions(file)?;
+    fn look(&mut self, key: FileKey, file: &Path, name: &Path) -> Result<Option<Library>> {
+        let found = elf::tls_functions(file)?;
+        if let Found::Refused(reason) = found {
+            debug!("TLS of {} is not captured: {reason}", name.display());
+        }
         let index = u16::try_from(self.list.len() + 1);
-        let found = match (functions, index) {
-            (Some(functions), Ok(index)) if self.list.len() < LIBRARIES_MAX => {
+        let found = match (found, index) {
+            (Found::Points(points), Ok(index)) if self.list.len() < LIBRARIES_MAX => {
                 let name = name.file_name().unwrap_or(name.as_os_str());
                 let attached = Attached { index, name: name.to_string_lossy().into() };
                 self.list.push(attached.clone());
-                Some((functions, attached))
+                Some(Library { points, attached })
             }
             _ => None,
         };

@@ -109,6 +109,12 @@ impl Capture {
         Ok(())
     }
 
+    /// Attaches to a program that is about to be started: its first TLS call may come
+    /// sooner than it takes to hear of it.
+    pub fn expect(&mut self, program: &Path) {
+        self.attach(program, program, None);
+    }
+
     /// Waits a moment for records and gives what is in order by now.
     pub fn round(&mut self, out: &mut Vec<Event>) -> Result<()> {
         self.wait()?;

@@ -123,6 +123,11 @@ pub fn start_command(
         return Ok(None);
     }
     let held = launch::hold(&args.command, output)?;
+    if let Some(program) = args.command.first().and_then(|name| launch::find(name))
+        && !args.no_follow
+    {
+        capture.expect(&program);
+    }
     capture.admit(held.pid, !args.no_follow)?;
     Ok(Some(Command::new(held.release()?)))
 }

@@ -1,0 +1,206 @@
+//! TLS sessions: when they begin, what socket they use, when they end.
+
+use core::ffi::c_void;
+
+use agent_common::{
+    counter::Counter,
+    limits::LOOKS_MAX,
+    record::{DataFlags, Direction, FlowId, FlowRecord, Layer, Protocol, RecordKind},
+    state::{FlowState, SessionKey},
+};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::{
+    emit::{self, Call, Facts},
+    kernel::{Counters, current_task, now, process_start},
+    maps::{EMPTY_FLOW, SESSIONS},
+    probes::TlsCall,
+    scope, settings,
+};
+
+/// The name of a session of the current process.
+#[inline(always)]
+pub(super) fn key(pid_tgid: u64, session: u64) -> SessionKey {
+    SessionKey { session, start_ns: process_start(current_task()), tgid: pid_tgid >> 32 }
+}
+
+/// A write has returned. Another goroutine may have ended the session meanwhile.
+#[inline(always)]
+pub(super) fn written(context: *mut c_void, counters: Counters, pid_tgid: u64, key: &SessionKey) {
+    let Some(state) = SESSIONS.get_ptr_mut(key) else { return };
+    // SAFETY: the map returned it.
+    unsafe {
+        if (*state).writers > 0 {
+            (*state).writers -= 1;
+        }
+        if (*state).writers == 0 && (*state).closing != 0 {
+            gone(context, counters, pid_tgid, state, key);
+        }
+    }
+}
+
+/// A session's state, made when it is first seen.
+#[inline(always)]
+pub(super) fn state(key: &SessionKey, counters: Counters) -> Option<*mut FlowState> {
+    if let Some(state) = SESSIONS.get_ptr_mut(key) {
+        return Some(state);
+    }
+    let empty = EMPTY_FLOW.get(0)?;
+    if SESSIONS.insert(key, empty, 0).is_err() {
+        counters.add(Counter::MAP_FULL, 1);
+        return None;
+    }
+    let state = SESSIONS.get_ptr_mut(key)?;
+    // SAFETY: the map returned it.
+    unsafe {
+        (*state).flow = FlowId { id: key.session, generation: now() };
+        (*state).looks = LOOKS_MAX;
+        (*state).last = Direction::BOTH;
+    }
+    Some(state)
+}
+
+/// Remembers the socket that a session was seen to use.
+///
+/// # Safety
+///
+/// `state` is a map's value.
+#[inline(always)]
+pub(super) unsafe fn bind(state: *mut FlowState, call: &TlsCall) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if (*state).flags.contains(DataFlags::NESTED) && (*state).socket.id != call.socket.id {
+            (*state).flags = (*state).flags.union(DataFlags::CONFLICT);
+        }
+        (*state).socket = call.socket;
+        emit::copy_tuple(&raw mut (*state).tuple, &raw const call.tuple);
+        (*state).flags = (*state).flags.union(call.flags);
+    }
+}
+
+/// A session or a direction of it ends.
+#[inline(always)]
+pub(super) fn end(context: *mut c_void, session: u64, direction: Direction) -> Option<()> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (counters, key, state) = known(pid_tgid, session)?;
+    // SAFETY: the map returned it.
+    unsafe {
+        if direction == Direction::BOTH {
+            if (*state).writers > 0 {
+                (*state).closing = 1;
+            } else {
+                gone(context, counters, pid_tgid, state, &key);
+            }
+        } else {
+            tell_end(context, counters, pid_tgid, state, direction);
+        }
+    }
+    Some(())
+}
+
+/// A direction of a session ends, whose key is known.
+#[inline(always)]
+pub(super) fn half_closed(
+    context: *mut c_void,
+    counters: Counters,
+    pid_tgid: u64,
+    key: &SessionKey,
+    direction: Direction,
+) {
+    let Some(state) = SESSIONS.get_ptr_mut(key) else { return };
+    // SAFETY: the map returned it.
+    unsafe { tell_end(context, counters, pid_tgid, state, direction) };
+}
+
+/// A session begins. What was at this address before, and moved bytes, is gone.
+#[inline(always)]
+pub(super) fn begin(context: *mut c_void, session: u64) -> Option<()> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (counters, key, state) = known(pid_tgid, session)?;
+    // SAFETY: the map returned it.
+    unsafe {
+        if (*state).told != 0 {
+            gone(context, counters, pid_tgid, state, &key);
+        }
+    }
+    Some(())
+}
+
+/// The state of a session, if there is one.
+#[inline(always)]
+fn known(pid_tgid: u64, session: u64) -> Option<(Counters, SessionKey, *mut FlowState)> {
+    let tgid = (pid_tgid >> 32) as u32;
+    let counters = scope::check(tgid)?;
+    if settings::empty() {
+        return None;
+    }
+    let key = key(pid_tgid, session);
+    let state = SESSIONS.get_ptr_mut(&key)?;
+    Some((counters, key, state))
+}
+
+/// Tells of the end of a session and forgets it.
+///
+/// # Safety
+///
+/// `state` is a map's value, under `key`.
+#[inline(always)]
+unsafe fn gone(
+    context: *mut c_void,
+    counters: Counters,
+    pid_tgid: u64,
+    state: *mut FlowState,
+    key: &SessionKey,
+) {
+    // SAFETY: promised by the caller.
+    unsafe { tell_end(context, counters, pid_tgid, state, Direction::BOTH) };
+    // A failure means that it was evicted.
+    SESSIONS.remove(key).ok();
+}
+
+/// Tells that a session that carries HTTP, or a direction of it, has ended.
+///
+/// # Safety
+///
+/// `state` is a map's value.
+#[inline(always)]
+unsafe fn tell_end(
+    context: *mut c_void,
+    counters: Counters,
+    pid_tgid: u64,
+    state: *mut FlowState,
+    direction: Direction,
+) {
+    // SAFETY: promised by the caller.
+    if unsafe { (*state).protocol } != Protocol::HTTP1 {
+        return;
+    }
+    let facts = Facts {
+        wake: emit::wake(),
+        time_ns: now(),
+        other_offset: 0,
+        pid_tgid,
+        start_ns: 0,
+        len: 0,
+        direction,
+        layer: Layer::TLS,
+        library: 0,
+    };
+    // SAFETY: the facts outlive the call.
+    let call = unsafe { Call::new(context, counters, &raw const facts) };
+    emit::small::<FlowRecord>(&call, |record| {
+        // SAFETY: the record was reserved; the rest is promised by the caller.
+        unsafe {
+            record.write(FlowRecord {
+                kind: RecordKind::END,
+                direction,
+                layer: Layer::TLS,
+                reserved: 0,
+                time_ns: call.facts().time_ns,
+                pid_tgid,
+                flow: (*state).flow,
+                offsets: (*state).offsets,
+            });
+        }
+    });
+}

@@ -1,0 +1,91 @@
+//! Go: `crypto/tls`, whose goroutines change threads within a call, in programs of the
+//! newest and the oldest toolchain, with and without symbols.
+
+use anyhow::{Result, ensure};
+use support::{
+    apiscope::Options,
+    call::{Call, Done, all, compare, compare_complete},
+    client::Client,
+    go::Build,
+    server::Server,
+};
+
+use crate::{COUNT, both_in_scope, observe, server_sees_all};
+
+/// Every call's session was seen to use its socket, and belongs to a Go program.
+fn by_go(calls: &[Call], name: &str) -> Result<()> {
+    all(calls, "apiscope.binding", "nested_syscall")?;
+    all(calls, "apiscope.tls.library", name)
+}
+
+#[test]
+fn https_of_servers_of_every_build_is_seen() -> Result<()> {
+    for build in Build::ALL {
+        let server = Server::go(build, true, None)?;
+        let calls = server_sees_all(&server, &Client::python(&server, COUNT, 4)?)?;
+        by_go(&calls, "server")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn https_of_a_connection_per_request_is_seen_from_both_ends() -> Result<()> {
+    let server = Server::go(Build::Stripped, true, None)?;
+    let client = Client::go(&server, Build::Stripped, COUNT, 4)?.close();
+    both_in_scope(Options::new()?, &server, &client).map(drop)
+}
+
+#[test]
+fn https_of_clients_of_every_build_is_seen() -> Result<()> {
+    for build in Build::ALL {
+        let server = Server::nginx(true)?;
+        let _nginx = server.start()?;
+        let client = Client::go(&server, build, COUNT, 8)?;
+        let calls = Options::new()?.command(client.command())?.finish()?;
+        compare_complete(&client.done()?, &calls)?;
+        all(&calls, "apiscope.role", "client")?;
+        by_go(&calls, "client")?;
+    }
+    Ok(())
+}
+
+/// A goroutine of the proxy reads from one connection and writes to the other.
+#[test]
+fn a_reverse_proxy_is_seen_from_both_of_its_sides() -> Result<()> {
+    let upstream = Server::nginx(true)?;
+    let _nginx = upstream.start()?;
+    let server = Server::go(Build::Newest, true, Some(&upstream))?;
+    let mut apiscope = observe(Options::new()?, &server)?;
+    let done = Client::python(&server, COUNT, 4)?.run()?;
+    apiscope.settle(2 * done.len())?;
+    let calls = apiscope.stop()?;
+    by_go(&calls, "server")?;
+    let (answered, asked): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|call| call.text("apiscope.role") == "server");
+    compare_complete(&done, &answered)?;
+    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
+    compare(&done, &asked.iter().map(|call| call.done().without_port()).collect::<Vec<_>>())?;
+    let upstream = Some(upstream.address()?.port().into());
+    let elsewhere = asked.iter().find(|call| call.number("server.port") != upstream);
+    ensure!(elsewhere.is_none(), "another upstream: {elsewhere:?}");
+    Ok(())
+}
+
+#[test]
+fn https_of_a_server_that_runs_already_is_seen() -> Result<()> {
+    let server = Server::go(Build::Oldest, true, None)?;
+    let running = server.start()?;
+    let mut client = Client::python(&server, 0, 2)?.interact()?;
+    client.run(2)?;
+    let options = Options::new()?.args(["--pid", &running.pid().to_string()]);
+    let mut apiscope = options.start()?;
+    apiscope.wait_ready()?;
+    crate::observe_from_now_on(apiscope, &mut client, 200)
+}
+
+#[test]
+fn plaintext_http_is_seen() -> Result<()> {
+    let server = Server::go(Build::Newest, false, None)?;
+    let client = Client::go(&server, Build::Oldest, COUNT, 4)?;
+    both_in_scope(Options::new()?, &server, &client).map(drop)
+}
