@@ -22,6 +22,7 @@ mod languages;
 mod lifecycle;
 mod nginx;
 mod node;
+mod openssl;
 mod python;
 mod restart;
 mod scope;

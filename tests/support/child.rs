@@ -1,8 +1,10 @@
 //! Processes of a test, which end with it.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::{self, JoinHandle},
@@ -152,4 +154,24 @@ pub fn python() -> Result<&'static str> {
     }
     let found = output(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]))?;
     Ok(PYTHON.get_or_init(|| found.trim().to_owned()))
+}
+
+/// The Python of another release of Debian, which `cargo xtask setup` unpacks, as the start
+/// of a command: its own loader, its own libraries, OpenSSL among them.
+pub fn python_of(suite: &str) -> Result<Vec<OsString>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python").join(suite);
+    let root = root
+        .canonicalize()
+        .with_context(|| format!("find {}; cargo xtask setup installs it", root.display()))?;
+    let home = root.join("usr").display().to_string();
+    let libraries = format!("{}/lib/x86_64-linux-gnu:{home}/lib/x86_64-linux-gnu", root.display());
+    Ok(vec![
+        "env".into(),
+        format!("PYTHONHOME={home}").into(),
+        "PYTHONDONTWRITEBYTECODE=1".into(),
+        root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2").into(),
+        "--library-path".into(),
+        libraries.into(),
+        root.join("usr/bin/python3").into(),
+    ])
 }

@@ -47,13 +47,32 @@ pub struct Client {
 impl Client {
     /// `client.py`, told to make so many requests.
     pub fn python(server: &Server, count: usize, connections: usize) -> Result<Self> {
+        Ok(Self::python_by(vec![child::python()?.into()], server, count, connections))
+    }
+
+    /// The same by the Python of another release of Debian.
+    pub fn python_of(
+        suite: &str,
+        server: &Server,
+        count: usize,
+        connections: usize,
+    ) -> Result<Self> {
+        Ok(Self::python_by(child::python_of(suite)?, server, count, connections))
+    }
+
+    fn python_by(
+        mut command: Vec<OsString>,
+        server: &Server,
+        count: usize,
+        connections: usize,
+    ) -> Self {
         let out = server.directory().join("done");
-        let mut command: Vec<OsString> = vec![child::python()?.into(), program("client.py").into()];
+        command.push(program("client.py").into());
         command.extend(["--target".into(), server.target().into()]);
         command.extend(["--out".into(), out.clone().into()]);
         command.extend(["--count".into(), count.to_string().into()]);
         command.extend(["--connections".into(), connections.to_string().into()]);
-        Ok(Self { command, out })
+        Self { command, out }
     }
 
     /// `client.mjs`, told to make so many requests.

@@ -102,9 +102,18 @@ impl Server {
 
     /// A server of `server.py`.
     pub fn python(kind: &str, ip: IpAddr, tls: bool) -> Result<Self> {
+        Self::python_by(vec![child::python()?.into()], kind, ip, tls)
+    }
+
+    /// A server of `server.py`, over TLS, by the Python of another release of Debian.
+    pub fn python_of(suite: &str, kind: &str) -> Result<Self> {
+        Self::python_by(child::python_of(suite)?, kind, IpAddr::V4(Ipv4Addr::LOCALHOST), true)
+    }
+
+    fn python_by(python: Vec<OsString>, kind: &str, ip: IpAddr, tls: bool) -> Result<Self> {
         let directory = directory()?;
         let address = SocketAddr::new(ip, net::free_port()?);
-        let mut command = python_server(kind)?;
+        let mut command = python_server(python, kind);
         command.extend(["--address".into(), ip.to_string().into()]);
         command.extend(["--port".into(), address.port().to_string().into()]);
         if tls {
@@ -118,7 +127,7 @@ impl Server {
     /// A server of `server.py` on a unix socket.
     pub fn python_unix() -> Result<Self> {
         let directory = directory()?;
-        let mut command = python_server("unix")?;
+        let mut command = python_server(vec![child::python()?.into()], "unix");
         command.extend(["--path".into(), directory.path().join("socket").into()]);
         Ok(Self { directory, address: None, tls: false, command })
     }
@@ -195,7 +204,7 @@ impl Server {
     }
 }
 
-fn python_server(kind: &str) -> Result<Vec<OsString>> {
-    let python = child::python()?;
-    Ok(vec![python.into(), program("server.py").into(), "--kind".into(), kind.into()])
+fn python_server(mut python: Vec<OsString>, kind: &str) -> Vec<OsString> {
+    python.extend([program("server.py").into(), "--kind".into(), kind.into()]);
+    python
 }

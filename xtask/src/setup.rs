@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    bpf,
+    bpf, python,
     shell::{command, output, require_root, run, say, target},
     vm,
 };
@@ -75,6 +75,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
         packages("the peers of the tests", TESTS)?;
         validators()?;
         go()?;
+        python::fetch()?;
         mounts()?;
     }
     if all || args.vm {

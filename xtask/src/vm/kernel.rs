@@ -1,5 +1,4 @@
-//! The kernels that the tests run on: downloaded from the Debian archive, checked
-//! by apt's signatures, and kept.
+//! The kernels that the tests run on: downloaded from the Debian archive, and kept.
 
 use std::{
     env, fs,
@@ -9,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::shell::{command, output, run, say, target};
+use crate::{
+    shell::{command, output, run, say, target},
+    suite::Suite,
+};
 
 /// The one list of kernels: what `--kernel` takes, and the suite it comes from.
 const KERNELS: &[(&str, &str)] =
@@ -18,8 +20,6 @@ const KERNELS: &[(&str, &str)] =
 /// What the guest needs before it sees the machine's root, and `veth` for tests
 /// with network namespaces.
 const MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth"];
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The plain image: the `-cloud-` images lack 9p.
 const PACKAGE: &str = "linux-image-amd64";
@@ -71,10 +71,6 @@ impl Kernel {
         }
         say(&format!("kernel {}: download {PACKAGE} of Debian {}", self.name, self.suite));
         let work = cache().join("kernels").join(format!("{}-partial", self.name));
-        if work.exists() {
-            fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-        }
-        create(&work)?;
         let tree = self.unpack(&work)?;
         keep(&tree, &work.join("kept"))?;
         fs::rename(work.join("kept"), &kept)
@@ -102,51 +98,16 @@ impl Kernel {
 
     /// Downloads the newest image package of the suite and unpacks it.
     fn unpack(self, work: &Path) -> Result<PathBuf> {
-        let sources = work.join("sources.list");
-        let line = format!("deb [signed-by={KEYRING}] {} {} main\n", archive()?, self.suite);
-        fs::write(&sources, line).with_context(|| format!("write {}", sources.display()))?;
-        let status = work.join("status");
-        fs::write(&status, []).with_context(|| format!("write {}", status.display()))?;
-        create(&work.join("lists/partial"))?;
-        create(&work.join("cache/archives/partial"))?;
-        let options: Vec<String> = [
-            ("Dir::Etc::SourceList", sources.display().to_string()),
-            ("Dir::Etc::SourceParts", "-".into()),
-            ("Dir::State::Lists", work.join("lists").display().to_string()),
-            ("Dir::State::Status", status.display().to_string()),
-            ("Dir::Cache", work.join("cache").display().to_string()),
-            ("APT::Architecture", "amd64".into()),
-            ("APT::Sandbox::User", "root".into()),
-            ("Acquire::Languages", "none".into()),
-            ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".into()),
-        ]
-        .into_iter()
-        .map(|(key, value)| format!("-o{key}={value}"))
-        .collect();
-        run(command("apt-get").args(&options).args(["-q", "update"]))?;
-        let depends = |package: &str| {
-            let shown = output(command("apt-cache").args(&options).args(["show", package]))?;
-            anyhow::Ok(kernel_packages(&shown))
-        };
-        let mut packages = depends(PACKAGE)?;
+        let suite = Suite::open(self.suite, work)?;
+        let mut packages = kernel_packages(&suite.show(PACKAGE)?);
         let image = packages
             .iter()
             .find(|package| package.starts_with("linux-image-"))
             .with_context(|| format!("Debian {} has no {PACKAGE}", self.suite))?;
         // In newer suites the image is itself a list: of the kernel, its modules
         // and the files that describe them.
-        packages.extend(depends(image)?);
-        run(command("apt-get")
-            .args(&options)
-            .args(["-q", "download"])
-            .args(&packages)
-            .current_dir(work))?;
-        let tree = work.join("tree");
-        for entry in fs::read_dir(work).with_context(|| read(work))?.flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "deb") {
-                run(command("dpkg").arg("-x").args([&entry.path(), &tree]))?;
-            }
-        }
+        packages.extend(kernel_packages(&suite.show(image)?));
+        let tree = suite.unpack(&packages)?;
         // From trixie on the package holds /usr/lib alone; modprobe looks in /lib.
         if !tree.join("lib").exists() {
             std::os::unix::fs::symlink("usr/lib", tree.join("lib")).context("link lib")?;
@@ -161,14 +122,6 @@ fn kernel_packages(shown: &str) -> Vec<String> {
     let parts = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
     let is_part = |word: &&str| parts.iter().any(|part| word.starts_with(part));
     depends.split([',', ' ', '(']).filter(is_part).map(str::to_owned).collect()
-}
-
-/// The archive that the machine itself installs from, a mirror perhaps.
-fn archive() -> Result<String> {
-    let format = ["indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"];
-    let targets = output(command("apt-get").args(format))?;
-    let own = targets.lines().find_map(|line| line.strip_suffix(" bookworm"));
-    Ok(own.unwrap_or("http://deb.debian.org/debian").to_owned())
 }
 
 /// Copies the few files that a guest needs out of an unpacked package.
