@@ -25,7 +25,8 @@ impl Counter {
     pub const LOST_BUDGET: Self = Self(8);
     /// Stream bytes in more buffers than one call may be split into.
     pub const SPLIT: Self = Self(9);
-    /// Stream bytes moved by sendfile or splice, never in user memory.
+    /// Stream bytes moved by sendfile or splice, never in user memory, or by a call that is
+    /// not read.
     pub const OPAQUE: Self = Self(10);
     /// Lifecycle records lost because their buffer was full.
     pub const LOST_LIFECYCLE: Self = Self(11);

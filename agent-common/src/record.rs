@@ -85,7 +85,8 @@ impl DataFlags {
     pub const BUDGET: Self = Self(1);
     /// Fewer bytes were captured: user memory was not readable.
     pub const FAULT: Self = Self(2);
-    /// Nothing was captured: sendfile or splice, the bytes were never in user memory.
+    /// Nothing was captured: sendfile or splice, whose bytes were never in user memory, or a
+    /// call that is not read.
     pub const OPAQUE: Self = Self(4);
     /// Fewer bytes were captured: too many buffers in one call.
     pub const SPLIT: Self = Self(8);

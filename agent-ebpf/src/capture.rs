@@ -86,7 +86,7 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
     }
 }
 
-/// Bytes that were never in user memory.
+/// Bytes that were never in user memory, or are not read.
 ///
 /// # Safety
 ///

@@ -310,7 +310,7 @@ pub enum Cause {
     Transport,
     /// User memory was not readable.
     Fault,
-    /// Moved by sendfile or splice, never in user memory.
+    /// Moved by sendfile or splice, never in user memory, or by a call that is not read.
     Opaque,
     /// In more buffers than one call may be split into.
     Split,

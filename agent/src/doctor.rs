@@ -215,9 +215,7 @@ fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
             ));
         }
     }
-    let reason = if short.starts_with("libssl3.so") || short.starts_with("libnspr4.so") {
-        "NSS is not hooked: its TLS is seen as ciphertext"
-    } else if short.starts_with("libjvm.so") {
+    let reason = if short.starts_with("libjvm.so") {
         "the Java virtual machine encrypts by itself: its TLS is seen as ciphertext"
     } else if elf::is_32_bit(file) {
         "a 32-bit program: its system calls are counted, not decoded"

@@ -1,9 +1,12 @@
 //! Real programs talk HTTP, the agent watches, and what it reports is compared with
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
-//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, perl, ruby and python3.
+//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, NSS, perl, ruby and python3.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    ffi::OsStr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Result, ensure};
 use support::{
@@ -22,6 +25,7 @@ mod languages;
 mod lifecycle;
 mod nginx;
 mod node;
+mod nss;
 mod openssl;
 mod python;
 mod restart;
@@ -71,10 +75,19 @@ fn observe_from_now_on(
     Ok(())
 }
 
+/// Starts the agent with a command to observe, and waits for the agent.
+fn observe_command<I>(options: Options, command: I) -> Result<Apiscope>
+where
+    I: IntoIterator<Item: AsRef<OsStr>>,
+{
+    let mut apiscope = options.command(command)?;
+    apiscope.wait_ready()?;
+    Ok(apiscope)
+}
+
 /// Starts the agent with a server to observe, and waits for both.
 fn observe(options: Options, server: &Server) -> Result<Apiscope> {
-    let mut apiscope = options.command(server.command())?;
-    apiscope.wait_ready()?;
+    let apiscope = observe_command(options, server.command())?;
     server.wait_ready()?;
     Ok(apiscope)
 }

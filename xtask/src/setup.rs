@@ -19,6 +19,7 @@ const TESTS: &[&str] = &[
     "dwarves",
     "iproute2",
     "libio-socket-ssl-perl",
+    "libnss3-tools",
     "lighttpd",
     "lighttpd-mod-gnutls",
     "nginx",

@@ -86,7 +86,13 @@ fn go_begin(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn enter(ctx: &ProbeContext, direction: Direction) {
     let registers = registers(ctx);
-    let arguments =
-        Arguments { session: registers.first, buffer: registers.second, len_pointer: 0, direction };
+    let arguments = Arguments {
+        session: registers.first,
+        buffer: registers.second,
+        len_pointer: 0,
+        direction,
+        any: false,
+        opaque: false,
+    };
     tls::enter(ctx.as_ptr(), registers.goroutine, &arguments);
 }

@@ -2,6 +2,7 @@
 
 mod close;
 mod go;
+mod nspr;
 mod process;
 mod session;
 mod syscall;

@@ -27,7 +27,7 @@ pub(super) fn key(pid_tgid: u64, session: u64) -> SessionKey {
 /// A write has returned. Another goroutine may have ended the session meanwhile.
 #[inline(always)]
 pub(super) fn written(context: *mut c_void, counters: Counters, pid_tgid: u64, key: &SessionKey) {
-    let Some(state) = SESSIONS.get_ptr_mut(key) else { return };
+    let Some(state) = known(key) else { return };
     // SAFETY: the map returned it.
     unsafe {
         if (*state).writers > 0 {
@@ -39,10 +39,16 @@ pub(super) fn written(context: *mut c_void, counters: Counters, pid_tgid: u64, k
     }
 }
 
+/// A session's state, if there is one.
+#[inline(always)]
+pub(super) fn known(key: &SessionKey) -> Option<*mut FlowState> {
+    SESSIONS.get_ptr_mut(key)
+}
+
 /// A session's state, made when it is first seen.
 #[inline(always)]
 pub(super) fn state(key: &SessionKey, counters: Counters) -> Option<*mut FlowState> {
-    if let Some(state) = SESSIONS.get_ptr_mut(key) {
+    if let Some(state) = known(key) {
         return Some(state);
     }
     let empty = EMPTY_FLOW.get(0)?;
@@ -82,7 +88,7 @@ pub(super) unsafe fn bind(state: *mut FlowState, call: &TlsCall) {
 #[inline(always)]
 pub(super) fn end(context: *mut c_void, session: u64, direction: Direction) -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let (counters, key, state) = known(pid_tgid, session)?;
+    let (counters, key, state) = current(pid_tgid, session)?;
     // SAFETY: the map returned it.
     unsafe {
         if direction == Direction::BOTH {
@@ -107,7 +113,7 @@ pub(super) fn half_closed(
     key: &SessionKey,
     direction: Direction,
 ) {
-    let Some(state) = SESSIONS.get_ptr_mut(key) else { return };
+    let Some(state) = known(key) else { return };
     // SAFETY: the map returned it.
     unsafe { tell_end(context, counters, pid_tgid, state, direction) };
 }
@@ -116,7 +122,7 @@ pub(super) fn half_closed(
 #[inline(always)]
 pub(super) fn begin(context: *mut c_void, session: u64) -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let (counters, key, state) = known(pid_tgid, session)?;
+    let (counters, key, state) = current(pid_tgid, session)?;
     // SAFETY: the map returned it.
     unsafe {
         if (*state).told != 0 {
@@ -126,16 +132,16 @@ pub(super) fn begin(context: *mut c_void, session: u64) -> Option<()> {
     Some(())
 }
 
-/// The state of a session, if there is one.
+/// The state of a session of the current process, if it is in scope and there is one.
 #[inline(always)]
-fn known(pid_tgid: u64, session: u64) -> Option<(Counters, SessionKey, *mut FlowState)> {
+fn current(pid_tgid: u64, session: u64) -> Option<(Counters, SessionKey, *mut FlowState)> {
     let tgid = (pid_tgid >> 32) as u32;
     let counters = scope::check(tgid)?;
     if settings::empty() {
         return None;
     }
     let key = key(pid_tgid, session);
-    let state = SESSIONS.get_ptr_mut(&key)?;
+    let state = known(&key)?;
     Some((counters, key, state))
 }
 

@@ -58,6 +58,10 @@ pub(super) struct Arguments {
     /// Of the `_ex` functions: where the length will be stored; else 0.
     pub(super) len_pointer: u64,
     pub(super) direction: Direction,
+    /// The function serves all kinds of descriptors, see [`TlsCall::any`].
+    pub(super) any: bool,
+    /// The buffer is not one of bytes: they are counted, not read.
+    pub(super) opaque: bool,
 }
 
 /// A TLS call that has not returned: a value of `TLS_CALLS`.
@@ -85,7 +89,14 @@ pub(crate) struct TlsCall {
     /// [`DataFlags::NESTED`], [`DataFlags::CONFLICT`].
     pub(crate) flags: DataFlags,
     /// Index of the attached library.
-    pub(crate) library: u32,
+    pub(crate) library: u16,
+    /// 1 when the function serves all kinds of descriptors: it is a session's only if a
+    /// system call on a TLS socket is nested in it, or was in one before it.
+    pub(crate) any: u16,
+    /// 1 when its bytes are counted, not read.
+    pub(crate) opaque: u32,
+    /// Zero.
+    pub(crate) reserved: u32,
 }
 
 /// Keeps the kernel from giving a uprobe program a stack per processor (6.13),
@@ -173,6 +184,8 @@ fn enter_c(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
         buffer: ctx.arg(1)?,
         len_pointer: if ex { ctx.arg(3)? } else { 0 },
         direction,
+        any: false,
+        opaque: false,
     };
     enter(ctx.as_ptr(), 0, &arguments)
 }
@@ -195,12 +208,15 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
     let call = TLS_CALLS.get_ptr_mut(&caller)?;
     if arguments.direction == Direction::EGRESS {
         let key = session::key(pid_tgid, arguments.session);
-        let state = session::state(&key, counters)?;
-        // SAFETY: the maps returned them.
-        unsafe {
-            (*call).read_offset = emit::other_offset(state, Direction::EGRESS);
-            if !again {
-                (*state).writers += 1;
+        let state =
+            if arguments.any { session::known(&key) } else { session::state(&key, counters) };
+        if let Some(state) = state {
+            // SAFETY: the maps returned them.
+            unsafe {
+                (*call).read_offset = emit::other_offset(state, Direction::EGRESS);
+                if !again {
+                    (*state).writers += 1;
+                }
             }
         }
     }
@@ -211,8 +227,10 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
         (*call).len_pointer = arguments.len_pointer;
         (*call).entered_ns = now();
         (*call).direction = arguments.direction;
+        (*call).any = u16::from(arguments.any);
+        (*call).opaque = u32::from(arguments.opaque);
         if settings::has_cookie() {
-            (*call).library = bpf_get_attach_cookie(context) as u32;
+            (*call).library = bpf_get_attach_cookie(context) as u16;
         }
     }
     Some(())
@@ -265,8 +283,14 @@ pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Optio
             } else {
                 read_user::<u64>((*kept).len_pointer).unwrap_or(0) as u32
             };
-            if let Some(state) = session::state(&key, counters) {
-                if (*kept).flags.contains(DataFlags::NESTED) {
+            let nested = (*kept).flags.contains(DataFlags::NESTED);
+            let state = if (*kept).any != 0 && !nested {
+                session::known(&key)
+            } else {
+                session::state(&key, counters)
+            };
+            if let Some(state) = state {
+                if nested {
                     session::bind(state, &*kept);
                 }
                 // What was written has left before the call returns: by then the peer may
@@ -287,7 +311,7 @@ pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Optio
                     len,
                     direction: (*kept).direction,
                     layer: Layer::TLS,
-                    library: (*kept).library as u16,
+                    library: (*kept).library,
                 };
                 (*work).source =
                     Source { buffer: (*kept).buffer, len: u64::from(len), next: 0, vectors: 0 };
@@ -298,7 +322,12 @@ pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Optio
                         (*work).flags = u32::from(DataFlags::FIRST.0);
                     }
                     let call = Call::new(context, counters, &raw const (*work).facts);
-                    capture::bytes(state, &call, work);
+                    if (*kept).opaque != 0 {
+                        let flags = DataFlags((*work).flags as u16);
+                        capture::opaque(state, &call, flags.union(DataFlags::OPAQUE));
+                    } else {
+                        capture::bytes(state, &call, work);
+                    }
                 }
             }
         }

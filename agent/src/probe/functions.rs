@@ -12,11 +12,13 @@ pub enum Interface {
     OpenSsl,
     /// GnuTLS: `gnutls_*`.
     GnuTls,
+    /// NSPR, which programs use NSS by: `PR_*`.
+    Nspr,
 }
 
 impl Interface {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::OpenSsl, Self::GnuTls];
+    pub const ALL: [Self; 3] = [Self::OpenSsl, Self::GnuTls, Self::Nspr];
 }
 
 /// What a function is for.
@@ -75,11 +77,11 @@ const fn function(
 }
 
 /// Number of functions.
-pub const COUNT: usize = 11;
+pub const COUNT: usize = 18;
 
 /// Every function.
 pub const FUNCTIONS: [Function; COUNT] = {
-    use Interface::{GnuTls, OpenSsl};
+    use Interface::{GnuTls, Nspr, OpenSsl};
     use Purpose::{End, Read, Write};
     [
         function(OpenSsl, Read, "SSL_read", &["tls_read_enter", "tls_exit"]),
@@ -94,6 +96,13 @@ pub const FUNCTIONS: [Function; COUNT] = {
         function(GnuTls, Write, "gnutls_record_send", &["tls_write_enter", "tls_exit"]),
         function(GnuTls, End, "gnutls_deinit", &["tls_end"]),
         function(GnuTls, End, "gnutls_bye", &["tls_shutdown"]),
+        function(Nspr, Read, "PR_Read", &["nspr_read_enter", "tls_exit"]),
+        function(Nspr, Read, "PR_Recv", &["nspr_recv_enter", "tls_exit"]),
+        function(Nspr, Write, "PR_Write", &["nspr_write_enter", "tls_exit"]),
+        function(Nspr, Write, "PR_Send", &["nspr_write_enter", "tls_exit"]),
+        function(Nspr, Write, "PR_Writev", &["nspr_writev_enter", "tls_exit"]),
+        function(Nspr, End, "PR_Close", &["tls_end"]),
+        function(Nspr, End, "PR_Shutdown", &["tls_shutdown"]),
     ]
 };
 

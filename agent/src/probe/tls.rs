@@ -210,7 +210,7 @@ const LIBRARY_FOLDERS: [&str; 6] = [
 ];
 
 /// How the names of libraries with hooked functions start.
-const LIBRARIES: [&str; 2] = ["libssl.so", "libgnutls.so"];
+const LIBRARIES: [&str; 3] = ["libssl.so", "libgnutls.so", "libnspr4.so"];
 
 /// Installed TLS libraries. A process may live shorter than it takes to look at
 /// what it maps; probes that wait in its library see it all the same.
