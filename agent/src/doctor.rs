@@ -7,7 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::probe::{self, Support, elf, functions::Found, mappings};
+use crate::{
+    event::verdict::{FileVerdict, Unhooked},
+    probe::{
+        self, Support,
+        library::{self, Found},
+        mappings,
+    },
+};
 
 /// One line of the report.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,32 +204,20 @@ pub fn process(pid: u32) -> Vec<Check> {
 
 /// What is known of a mapped file that has to do with TLS.
 fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
-    let short = name.file_name()?.to_string_lossy();
-    match elf::tls_functions(file) {
-        Ok(Found::Points(_)) => {
+    let found = library::look(file, name);
+    let unhooked = match found {
+        Ok(Found::Points(_) | Found::Verdict(FileVerdict::Hooked(_))) => {
             return Some(check(Verdict::Good, subject, format!("TLS by {}", name.display())));
         }
-        Ok(Found::Refused(reason)) => {
-            let finding = format!("{}: {reason}: its TLS is seen as ciphertext", name.display());
-            return Some(check(Verdict::Limited, subject, finding));
-        }
-        Ok(Found::Nothing) => {}
-        Err(error) => {
-            return Some(check(
-                Verdict::Limited,
-                subject,
-                format!("{} was not looked into: {error:#}", name.display()),
-            ));
-        }
-    }
-    let reason = if short.starts_with("libjvm.so") {
-        "the Java virtual machine encrypts by itself: its TLS is seen as ciphertext"
-    } else if elf::is_32_bit(file) {
-        "a 32-bit program: its system calls are counted, not decoded"
-    } else {
-        return None;
+        Ok(Found::Verdict(FileVerdict::Nothing)) => return None,
+        Ok(Found::Verdict(FileVerdict::Unhooked(unhooked))) => unhooked,
+        Err(error) => Unhooked::Unreadable(format!("{error:#}").into()),
     };
-    Some(check(Verdict::Limited, subject, format!("{}: {reason}", name.display())))
+    let finding = match unhooked {
+        Unhooked::Bits32 | Unhooked::Unreadable(_) => unhooked.text().into_owned(),
+        _ => format!("{}: its TLS is seen as ciphertext", unhooked.text()),
+    };
+    Some(check(Verdict::Limited, subject, format!("{}: {finding}", name.display())))
 }
 
 fn uses_io_uring(pid: u32) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     call::{Call, Timestamp},
     detect::Detectors,
     event::Event,
-    flow::{self, FlowTable},
+    flow::{self, FlowTable, coverage::Coverage},
     http,
     inventory::{self, Inventory, Observation},
 };
@@ -67,6 +67,7 @@ impl Pipeline {
             Event::End(end) => self.flows.end(&end, &mut self.calls),
             Event::Unix(unix) => self.flows.unix(&unix),
             Event::Process(_, process) => self.flows.process(process),
+            Event::Verdict(_, verdict) => self.flows.verdict(verdict),
             Event::Exit(time, pid) => self.flows.exit(time, pid, &mut self.calls),
             Event::Library(index, name) => self.flows.library(index, name),
             Event::Counters(_, counters) => self.counters = counters,
@@ -122,6 +123,16 @@ impl Pipeline {
     /// What was seen and lost. Totals since the start.
     pub const fn stats(&self) -> &Stats {
         self.flows.stats()
+    }
+
+    /// What became of each program's connections.
+    pub const fn coverage(&self) -> &Coverage {
+        self.flows.coverage()
+    }
+
+    /// For taking what is new.
+    pub const fn coverage_mut(&mut self) -> &mut Coverage {
+        self.flows.coverage_mut()
     }
 
     /// Flows that are open.

@@ -1,7 +1,8 @@
 //! Real programs talk HTTP, the agent watches, and what it reports is compared with
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
-//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, NSS, perl, ruby and python3.
+//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, NSS, perl, ruby and python3,
+//! and uv as `cargo xtask setup` installs it.
 
 use std::{
     ffi::OsStr,
@@ -17,6 +18,7 @@ use support::{
 };
 
 mod asyncio;
+mod coverage;
 mod curl;
 mod gnutls;
 mod go;

@@ -1,28 +1,15 @@
 //! The OpenAPI document, as others read it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use support::child::output;
+use support::{child::output, tool};
 
 use crate::{SERVICES, State, archive};
 
 /// JSON bodies of the archive, all of which a schema must be found for.
 const BODIES: u64 = 67;
-
-/// A program of the Python environment that `cargo xtask setup` makes.
-fn tool(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe().context("find the test")?;
-    let target = test.ancestors().nth(3).context("find the target directory")?;
-    let path = target.join("venv/bin").join(name);
-    ensure!(path.is_file(), "{} is not there: cargo xtask setup --tests", path.display());
-    Ok(path)
-}
 
 #[test]
 fn documents_are_valid_to_the_validator() -> Result<()> {

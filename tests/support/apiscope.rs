@@ -147,6 +147,13 @@ impl Apiscope {
         self.calls()
     }
 
+    /// Waits until the command has ended, which must succeed; what the agent said.
+    pub fn finish_said(mut self) -> Result<Vec<String>> {
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the run ended with {status}\n{}", self.process.said());
+        Ok(self.process.stderr().so_far())
+    }
+
     /// Asks the agent to end; the calls. It ends as it was told, or as its command does
     /// that it has told.
     pub fn stop(mut self) -> Result<Vec<Call>> {
@@ -195,15 +202,25 @@ impl Apiscope {
 
     /// A counter of the kernel programs.
     pub fn kernel_counter(&self, name: &str) -> Result<u64> {
+        let series = format!("apiscope_kernel_counter_total{{name=\"{name}\"}}");
+        let value = self.metrics()?.into_iter().find(|(found, _)| *found == series);
+        let (_, value) = value.with_context(|| format!("no {series}"))?;
+        value.parse().context("parse a counter")
+    }
+
+    /// Every series of the metrics with its value.
+    pub fn metrics(&self) -> Result<Vec<(String, String)>> {
         let (status, text) = net::get(self.listen, "/metrics")?;
         ensure!(status == 200, "/metrics: {status}");
-        let sample = format!("apiscope_kernel_counter_total{{name=\"{name}\"}} ");
-        let value = text.lines().find_map(|line| line.strip_prefix(&sample));
-        let value = value.with_context(|| format!("no {sample}in\n{text}"))?;
-        value.trim().parse().context("parse a counter")
+        let samples = text.lines().filter_map(|line| line.rsplit_once(' '));
+        Ok(samples.map(|(series, value)| (series.to_owned(), value.to_owned())).collect())
     }
 
     fn calls(&self) -> Result<Vec<Call>> {
+        // All that the tests let talk TLS is of libraries that are hooked.
+        let opaque = self.process.stderr().so_far();
+        let opaque = opaque.iter().find(|line| line.contains("TLS not readable"));
+        ensure!(opaque.is_none(), "something is opaque\n{}", self.process.said());
         let lines = self.process.stdout().so_far();
         lines.iter().map(|line| Call::parse(line)).collect()
     }

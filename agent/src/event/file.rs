@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::{Clock, DecodeError, Event, decode, encode};
+use super::{Clock, DecodeError, Event, decode, encode, verdict::ProcessVerdict};
 use crate::call::{Process, Timestamp};
 
 /// Version of the format that is written and read.
@@ -57,6 +57,7 @@ mod kind {
     pub(super) const EXIT: u8 = 3;
     pub(super) const LIBRARY: u8 = 4;
     pub(super) const COUNTERS: u8 = 5;
+    pub(super) const VERDICT: u8 = 6;
 }
 
 /// Why a recording, or a part of it, cannot be read.
@@ -158,6 +159,10 @@ impl<W: Write> Writer<W> {
             Event::Process(time, process) => {
                 serde_json::to_writer(body, &(time, process))?;
                 kind::PROCESS
+            }
+            Event::Verdict(time, verdict) => {
+                serde_json::to_writer(body, &(time, verdict))?;
+                kind::VERDICT
             }
             Event::Exit(time, pid) => {
                 serde_json::to_writer(body, &(time, pid))?;
@@ -265,6 +270,10 @@ impl<R: Read> Reader<R> {
                 let (time, process): (Timestamp, Arc<Process>) = json(kind, &body)?;
                 Ok(Some(Event::Process(time, process)))
             }
+            kind::VERDICT => {
+                let (time, verdict): (Timestamp, Arc<ProcessVerdict>) = json(kind, &body)?;
+                Ok(Some(Event::Verdict(time, verdict)))
+            }
             kind::EXIT => {
                 let (time, pid) = json(kind, &body)?;
                 Ok(Some(Event::Exit(time, pid)))
@@ -351,6 +360,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::event::verdict::Unhooked;
 
     fn header() -> Header {
         let clock = Clock::from_readings(0, Timestamp(500));
@@ -379,6 +389,16 @@ mod tests {
         vec![
             Event::Process(Timestamp(501), Arc::new(process)),
             Event::Library(1, Arc::from("libssl.so.3")),
+            Event::Verdict(
+                Timestamp(501),
+                Arc::new(ProcessVerdict {
+                    pid: 7,
+                    start_ns: 9,
+                    looked: true,
+                    hooked: Some("libssl.so.3".into()),
+                    unhooked: Some(Unhooked::Go("built without symbols".into())),
+                }),
+            ),
             Event::Data(crate::flow::sample::data(b"GET / HTTP/1.1\r\n\r\n", 0)),
             Event::Unix(super::super::Unix {
                 time: Timestamp(502),

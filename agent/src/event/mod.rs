@@ -6,6 +6,7 @@ pub mod encode;
 pub mod file;
 pub mod har;
 pub mod order;
+pub mod verdict;
 
 pub use decode::{Clock, DecodeError, Raw, decode};
 pub use order::Merger;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use agent_common::record::{DataFlags, Direction, Family, FlowId, Layer, Protocol, Tuple};
 use bytes::Bytes;
 
+use self::verdict::ProcessVerdict;
 use crate::call::{Process, Timestamp};
 
 /// One thing that happened.
@@ -29,6 +31,8 @@ pub enum Event {
     /// A process was met for the first time or runs another program; its facts
     /// hold from here on.
     Process(Timestamp, Arc<Process>),
+    /// What the TLS of a process is; told when it is first used, and when it changes.
+    Verdict(Timestamp, Arc<ProcessVerdict>),
     /// A process ended.
     Exit(Timestamp, u32),
     /// Index and file name of a TLS library that probes were attached to.
@@ -114,7 +118,10 @@ impl Event {
             Self::Data(data) => Some(data.time),
             Self::End(end) => Some(end.time),
             Self::Unix(unix) => Some(unix.time),
-            Self::Process(time, _) | Self::Exit(time, _) | Self::Counters(time, _) => Some(*time),
+            Self::Process(time, _)
+            | Self::Verdict(time, _)
+            | Self::Exit(time, _)
+            | Self::Counters(time, _) => Some(*time),
             Self::Library(..) => None,
         }
     }

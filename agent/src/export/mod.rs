@@ -1,5 +1,6 @@
 //! What leaves the agent: lines, JSON, metrics, documents, the state on disk.
 
+pub mod coverage;
 pub mod endpoint;
 pub mod format;
 pub mod json;

@@ -230,6 +230,11 @@ impl Binder {
         self.sockets.peek(&socket).is_some_and(|socket| socket.session.is_some())
     }
 
+    /// The session that is bound to the socket.
+    pub fn session_of(&self, socket: FlowId) -> Option<Session> {
+        self.sockets.peek(&socket)?.session
+    }
+
     /// The session is gone.
     pub fn end_session(&mut self, session: Session) {
         self.sessions.remove(&session);

@@ -12,7 +12,7 @@ use super::{
     stream::{self, Piece, Sink, Span, Stream},
 };
 use crate::{
-    call::{Binding, Cause, Handshake, Timestamp},
+    call::{Binding, Cause, Handshake, Missing, Timestamp},
     event::{Data, End},
     http::{self, Exchange},
 };
@@ -30,8 +30,21 @@ enum Decoder {
         /// What was counted of the connection's losses.
         counted: http::Losses,
     },
+    /// Nothing more is decoded; what was there.
+    Done(Content),
+}
+
+/// What a flow carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    /// Too little was seen.
+    Undecided,
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
     /// Something else, or it became something else.
-    Done,
+    Other,
 }
 
 /// What is known of a TLS session beside its bytes.
@@ -47,6 +60,8 @@ pub(super) struct SessionFacts {
     pub(super) binding: Binding,
     pub(super) socket: FlowId,
     pub(super) handshake: Arc<Handshake>,
+    /// The ledger has its socket, and so not the session.
+    pub(super) counted: bool,
 }
 
 /// How long a record waits for those before it, nanoseconds of event time. Records
@@ -77,6 +92,8 @@ pub(super) struct Work<'a> {
     pub(super) limits: http::Limits,
     pub(super) stats: &'a mut Stats,
     pub(super) out: &'a mut Vec<Exchange>,
+    /// Bytes that the flow has lost.
+    pub(super) lost: &'a mut Missing,
 }
 
 const fn side(direction: Direction) -> usize {
@@ -115,10 +132,15 @@ impl Carrier {
         matches!(self.decoder, Decoder::Http { .. })
     }
 
+    /// What it carries, as far as that is known.
+    pub(super) const fn content(&self) -> Content {
+        self.decoder.content()
+    }
+
     /// Takes a record.
     pub(super) fn data(&mut self, data: Data, work: &mut Work<'_>) {
         self.from_start |= data.flags.contains(DataFlags::FIRST) && data.offset == 0;
-        if matches!(self.decoder, Decoder::Done) {
+        if matches!(self.decoder, Decoder::Done(_)) {
             return;
         }
         let piece = Piece {
@@ -173,7 +195,7 @@ impl Carrier {
             && match &self.decoder {
                 Decoder::Http { connection, .. } => !connection.expects_response(),
                 Decoder::Sniffing(sniffer) => sniffer.is_empty(),
-                Decoder::Done => false,
+                Decoder::Done(_) => false,
             }
     }
 
@@ -279,7 +301,7 @@ impl Carrier {
             shift(work.out, before, base);
         }
         self.decoder.count(work);
-        self.decoder = Decoder::Done;
+        self.decoder = Decoder::Done(self.content());
     }
 
     /// Payload bytes held back for order.
@@ -298,9 +320,9 @@ impl Carrier {
         if let Decoder::Http { connection, .. } = &self.decoder
             && connection.finished()
         {
-            self.decoder = Decoder::Done;
+            self.decoder = Decoder::Done(Content::Other);
         }
-        if matches!(self.decoder, Decoder::Done) && self.waits() {
+        if matches!(self.decoder, Decoder::Done(_)) && self.waits() {
             self.parked = VecDeque::new();
         }
     }
@@ -335,6 +357,14 @@ impl Decoder {
         Self::Http { connection, base: [None; 2], counted: http::Losses::default() }
     }
 
+    const fn content(&self) -> Content {
+        match self {
+            Self::Sniffing(_) => Content::Undecided,
+            Self::Http { .. } => Content::Http1,
+            Self::Done(content) => *content,
+        }
+    }
+
     /// Counts what was lost since the last time.
     fn count(&mut self, work: &mut Work<'_>) {
         let Self::Http { connection, counted, .. } = self else { return };
@@ -362,6 +392,7 @@ impl Decoder {
                 if let Some(lost) = work.stats.lost.get_mut(side(direction)) {
                     lost.add(cause, len);
                 }
+                work.lost.add(cause, len);
                 self.missing(direction, offset, time, len, cause, work);
             }
             Span::Other(_) => {}
@@ -398,15 +429,15 @@ impl Decoder {
                     }
                     Verdict::Http2 => {
                         work.stats.flows.http2 += 1;
-                        *self = Self::Done;
+                        *self = Self::Done(Content::Http2);
                     }
                     Verdict::Other => {
                         work.stats.flows.ignored += 1;
-                        *self = Self::Done;
+                        *self = Self::Done(Content::Other);
                     }
                 }
             }
-            Self::Done => {}
+            Self::Done(_) => {}
         }
     }
 
@@ -427,7 +458,7 @@ impl Decoder {
                 shift(work.out, before, base);
             }
             Self::Sniffing(sniffer) => sniffer.lost(direction),
-            Self::Done => {}
+            Self::Done(_) => {}
         }
     }
 }

@@ -10,15 +10,18 @@ use super::{
     table::{Flow, FlowTable, Key, Kind},
 };
 use crate::{
-    call::{Binding, Call, Ends, Timestamp},
+    call::{Binding, Call, Ends, Missing, Timestamp},
     event::Data,
 };
 
 /// Event time between two looks at what waits and at what is silent.
 const LOOK_NS: u64 = 10_000_000;
 
-/// Slots that one look for silent flows passes.
+/// Slots that one look for silent flows, and for what became of the others, passes at
+/// least; and of how many looks each slot has one: with few looks a second, as in quiet
+/// times, within some ten seconds.
 const SWEEP: usize = 64;
+const LOOKS: usize = 256;
 
 /// Flows of which the least recently used is evicted.
 const SAMPLE: usize = 8;
@@ -53,6 +56,7 @@ impl FlowTable {
                 binding: Binding::None,
                 socket: FlowId::default(),
                 handshake: Arc::default(),
+                counted: false,
             }))
         } else {
             Kind::New
@@ -70,6 +74,11 @@ impl FlowTable {
             ends_key: None,
             queued: false,
             first: true,
+            opened: data.time,
+            reached: [0; 2],
+            lost: Missing::default(),
+            booked: None,
+            looked: Timestamp(0),
             kind,
         };
         self.index.insert(key, slot);
@@ -87,6 +96,7 @@ impl FlowTable {
     pub(super) fn close(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
         let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) else { return };
         self.carry(&mut flow, slot, out, |carrier, work| carrier.close(time, work));
+        self.book(&mut flow, true);
         self.index.remove(&flow.key);
         self.free.push(slot);
         self.unregister(&mut flow);
@@ -150,11 +160,17 @@ impl FlowTable {
             self.put(slot, flow);
         }
         self.joiner.expire(now, &mut self.stats, out);
-        for _ in 0..SWEEP.min(self.slots.len()) {
+        for _ in 0..SWEEP.max(self.slots.len() / LOOKS).min(self.slots.len()) {
             self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            if let Some(Some(flow)) = self.slots.get(self.hand)
-                && now.nanos_since(flow.last) > self.limits.idle_ns
-            {
+            let Some(mut flow) = self.slots.get_mut(self.hand).and_then(Option::take) else {
+                continue;
+            };
+            let idle = now.nanos_since(flow.last) > self.limits.idle_ns;
+            if !idle {
+                self.book(&mut flow, false);
+            }
+            self.put(self.hand, flow);
+            if idle {
                 self.stats.evicted_idle += 1;
                 self.close(self.hand, now, out);
             }

@@ -2,9 +2,12 @@
 //! the binding of TLS sessions to sockets, and the joining of a call's two ends.
 
 pub mod binder;
+mod book;
 mod carrier;
+pub mod coverage;
 mod emit;
 pub mod ends;
+pub mod fate;
 mod ja4;
 pub mod join;
 mod lifetime;
@@ -38,6 +41,8 @@ pub struct Limits {
     pub processes: usize,
     /// Calls that wait for their other end.
     pub waiting_calls: usize,
+    /// Programs that have a row of their own in the coverage ledger.
+    pub programs: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +54,7 @@ impl Default for Limits {
             idle_ns: 30 * 60 * 1_000_000_000,
             processes: 16_384,
             waiting_calls: 4096,
+            programs: 1024,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Limits, Stats,
     binder::{Binder, Plaintext},
     carrier::{Carrier, Work},
+    coverage::{Coverage, Entry, Fate},
     ends::{EndsKey, ends},
     join::Joiner,
     process::Processes,
@@ -16,8 +17,8 @@ use super::{
     tls_socket::TlsSocket,
 };
 use crate::{
-    call::{Binding, Call, Ends, Process, Timestamp},
-    event::{Data, End, Unix},
+    call::{Binding, Call, Ends, Missing, Process, Timestamp},
+    event::{Data, End, Unix, verdict::ProcessVerdict},
     http::{self, Exchange},
 };
 
@@ -54,7 +55,7 @@ pub(super) enum Kind {
     /// A socket that carries TLS.
     Tls(TlsSocket),
     /// Nothing that is decoded.
-    Other,
+    Other(Fate),
 }
 
 #[derive(Debug)]
@@ -74,6 +75,15 @@ pub(super) struct Flow {
     pub(super) queued: bool,
     /// No call of it was told yet.
     pub(super) first: bool,
+    /// Its first record.
+    pub(super) opened: Timestamp,
+    /// How far each direction has come.
+    pub(super) reached: [u64; 2],
+    /// Bytes lost that are not in the ledger yet.
+    pub(super) lost: Missing,
+    /// What is in the ledger, and the latest record when it was looked at for that.
+    pub(super) booked: Option<Entry>,
+    pub(super) looked: Timestamp,
     pub(super) kind: Kind,
 }
 
@@ -106,6 +116,11 @@ pub struct FlowTable {
     pub(super) binder: Binder,
     pub(super) joiner: Joiner,
     pub(super) exchanges: Vec<Exchange>,
+    /// What the flow that is worked on has lost; empty between flows.
+    pub(super) lost: Missing,
+    pub(super) coverage: Coverage,
+    /// When the latest session of a process that ended unbound moved plaintext.
+    pub(super) unbound: Recent<u32, Timestamp>,
     pub(super) stats: Stats,
     pub(super) now: Timestamp,
     pub(super) next_look: Timestamp,
@@ -133,6 +148,9 @@ impl FlowTable {
             binder: Binder::default(),
             joiner: Joiner::new(limits.waiting_calls),
             exchanges: Vec::new(),
+            lost: Missing::default(),
+            coverage: Coverage::new(limits.programs),
+            unbound: Recent::new(limits.processes),
             stats: Stats::default(),
             now: Timestamp(0),
             next_look: Timestamp(0),
@@ -172,6 +190,10 @@ impl FlowTable {
         flow.last = data.time;
         flow.tgid = data.tgid;
         flow.start_ns = data.start_ns;
+        let end = data.offset.saturating_add(u64::from(data.len));
+        if let Some(reached) = flow.reached.get_mut(usize::from(data.direction.0 & 1)) {
+            *reached = end.max(*reached);
+        }
         if key.is_session() {
             self.session_data(&mut flow, slot, data, out);
         } else {
@@ -187,6 +209,9 @@ impl FlowTable {
         let Some(slot) = self.index.get(&key).copied() else { return };
         if let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) {
             flow.last = end.time;
+            for (reached, last) in flow.reached.iter_mut().zip(end.offsets) {
+                *reached = last.max(*reached);
+            }
             self.carry(&mut flow, slot, out, |carrier, work| carrier.end(end, work));
             self.put(slot, flow);
         }
@@ -210,6 +235,11 @@ impl FlowTable {
     pub fn process(&mut self, process: Arc<Process>) {
         self.processes.update(process);
         self.stats.processes_forgotten = self.processes.forgotten();
+    }
+
+    /// What the TLS of a process is.
+    pub fn verdict(&mut self, verdict: Arc<ProcessVerdict>) {
+        self.processes.judge(verdict);
     }
 
     /// A process ended, and its TLS sessions with it. Sockets may live on in
@@ -249,7 +279,8 @@ impl FlowTable {
         if matches!(flow.kind, Kind::New) {
             flow.kind = match data.protocol {
                 Protocol::HTTP1 => {
-                    let mut work = work(self.http, &mut self.stats, &mut self.exchanges);
+                    let Self { stats, exchanges, lost, .. } = self;
+                    let mut work = work(self.http, stats, exchanges, lost);
                     Kind::Carrier(Carrier::http(&mut work))
                 }
                 Protocol::TLS => {
@@ -258,11 +289,11 @@ impl FlowTable {
                 }
                 Protocol::HTTP2 => {
                     self.stats.flows.http2 += 1;
-                    Kind::Other
+                    Kind::Other(Fate::Http2)
                 }
                 Protocol::IGNORED => {
                     self.stats.flows.ignored += 1;
-                    Kind::Other
+                    Kind::Other(Fate::Other)
                 }
                 _ => return,
             };
@@ -271,7 +302,8 @@ impl FlowTable {
         // Headers of TLS records are no stream bytes, whatever the flow was before.
         let records = data.flags.contains(DataFlags::TLS_RECORDS);
         match &mut flow.kind {
-            Kind::Tls(_) if records => {
+            Kind::Tls(socket) if records => {
+                socket.records(&data, flow.reached);
                 let Data { time, flow, tid, direction, payload, .. } = &data;
                 self.binder.records(*time, *flow, *tid, *direction, payload);
             }
@@ -291,7 +323,7 @@ impl FlowTable {
                     self.binder.hello(data.flow, server.overhead());
                 }
             }
-            Kind::Carrier(_) | Kind::New | Kind::Other => {}
+            Kind::Carrier(_) | Kind::New | Kind::Other(_) => {}
         }
     }
 
@@ -344,12 +376,14 @@ impl FlowTable {
     ) {
         let Kind::Carrier(carrier) = &mut flow.kind else { return };
         let held = carrier.pending_bytes();
-        act(carrier, &mut work(self.http, &mut self.stats, &mut self.exchanges));
+        let Self { stats, exchanges, lost, .. } = self;
+        act(carrier, &mut work(self.http, stats, exchanges, lost));
         if held != 0 || carrier.waits() {
             self.pending_bytes = self.pending_bytes.saturating_sub(held) + carrier.pending_bytes();
             if self.pending_bytes > self.limits.pending_bytes {
                 self.pending_bytes -= carrier.pending_bytes();
-                carrier.expire(None, &mut work(self.http, &mut self.stats, &mut self.exchanges));
+                let Self { stats, exchanges, lost, .. } = self;
+                carrier.expire(None, &mut work(self.http, stats, exchanges, lost));
             }
             if let Some(deadline) = carrier.deadline()
                 && !flow.queued
@@ -360,6 +394,9 @@ impl FlowTable {
                     self.forget_closed(flow.id);
                 }
             }
+        }
+        if !self.lost.is_empty() {
+            flow.lost.merge(&std::mem::take(&mut self.lost));
         }
         let done = flow.ends_key.filter(|_| !carrier.decodes());
         if !self.exchanges.is_empty() {
@@ -377,8 +414,9 @@ const fn work<'a>(
     limits: http::Limits,
     stats: &'a mut Stats,
     out: &'a mut Vec<Exchange>,
+    lost: &'a mut Missing,
 ) -> Work<'a> {
-    Work { limits, stats, out }
+    Work { limits, stats, out, lost }
 }
 
 #[cfg(test)]

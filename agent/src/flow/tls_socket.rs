@@ -4,8 +4,25 @@ use std::sync::Arc;
 
 use agent_common::{limits::TLS_HELLO, record::Direction};
 
-use super::tls_hello::{self, Hello, ServerHello};
-use crate::{call::Handshake, event::Data};
+use super::{
+    carrier::Content,
+    tls_hello::{self, Hello, ServerHello},
+};
+use crate::{
+    call::{Handshake, Timestamp},
+    event::Data,
+};
+
+/// What a client sends of a TLS 1.3 handshake after its hello, of most: a change of
+/// cipher, its Finished and an alert. It is sent as application data too.
+const FINISHED_MAX: u64 = 128;
+
+/// Length of a record of TLS 1.3 with an alert, of which one ends every connection: two
+/// bytes, the true type and the tag (RFC 8446 sections 5.2 and 6).
+const ALERT_LEN: u16 = 19;
+
+/// More than any handshake has.
+const HANDSHAKE_MAX: u64 = 16 * 1024;
 
 /// What is known of a TLS socket. Holds at most the first [`TLS_HELLO`] bytes of each
 /// direction, and only until its hello was read.
@@ -15,6 +32,23 @@ pub(super) struct TlsSocket {
     starts: [Start; 2],
     pub(super) handshake: Arc<Handshake>,
     pub(super) server: Option<ServerHello>,
+    /// The direction that the client's hello came in, when it was seen.
+    pub(super) client: Option<Direction>,
+    /// Bytes of the record with the client's hello.
+    hello_len: u64,
+    /// Records of application data that were seen to begin, by direction.
+    records: [u32; 2],
+    /// Since when application data was seen in both directions.
+    pub(super) moves_since: Option<Timestamp>,
+    /// What its session carried when it was looked at last.
+    pub(super) carried: Option<Carried>,
+}
+
+/// What a session carries, and the plaintext that it has moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    pub(super) content: Content,
+    pub(super) bytes: [u64; 2],
 }
 
 #[derive(Debug, Default)]
@@ -44,17 +78,17 @@ impl TlsSocket {
         let cut = u64::from(data.len) > data.payload.len() as u64;
         let parsed = tls_hello::parse(&start.bytes);
         // No more is copied than the first record.
-        let whole = start.bytes.get(3..5).is_some_and(|len| {
-            let len = len.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
-            start.bytes.len() >= 5 + len
-        });
+        let whole = start.bytes.len() >= 5 && start.bytes.len() as u64 >= whole_len(&start.bytes);
         start.done = full || cut || whole;
         let mut news = false;
+        let len = whole_len(&start.bytes);
         match parsed {
             Ok(None) => {}
             Err(tls_hello::NotHello) => start.done = true,
             Ok(Some(Hello::Client(hello))) => {
                 start.done |= hello.complete;
+                self.client = Some(data.direction);
+                self.hello_len = len;
                 let handshake = Arc::make_mut(&mut self.handshake);
                 handshake.server_name = hello.server_name;
                 handshake.ja4 = hello.ja4;
@@ -77,6 +111,51 @@ impl TlsSocket {
         news
     }
 
+    /// Takes the headers of records that began; `reached` is how far each direction has
+    /// come.
+    pub(super) fn records(&mut self, data: &Data, reached: [u64; 2]) {
+        // Application data; of TLS 1.3 that is all but the hellos, alerts too.
+        let found = data.payload.chunks_exact(5).filter(|header| match header {
+            [23, _, _, len @ ..] => self.is_old() || *len != ALERT_LEN.to_be_bytes(),
+            _ => false,
+        });
+        let found = u32::try_from(found.count()).unwrap_or(u32::MAX);
+        if let Some(records) = self.records.get_mut(usize::from(data.direction.0 & 1)) {
+            *records = records.saturating_add(found);
+        }
+        if self.moves_since.is_none()
+            && [Direction::INGRESS, Direction::EGRESS].iter().all(|it| self.moves(*it, reached))
+        {
+            self.moves_since = Some(data.time);
+        }
+    }
+
+    /// Whether more than a handshake was moved.
+    pub(super) fn used(&self, reached: [u64; 2]) -> bool {
+        match self.client {
+            Some(client) if !self.is_old() => self.moves(client, reached),
+            _ => self.records.iter().any(|records| *records > 0),
+        }
+    }
+
+    /// Before TLS 1.3 the handshake is no application data.
+    fn is_old(&self) -> bool {
+        matches!(self.handshake.version, Some("1.0" | "1.1" | "1.2"))
+    }
+
+    /// Whether a direction has moved application data. That of a server is taken for
+    /// some when there is a record: what it sends after its handshake cannot be told
+    /// from it, and without a request it sends nothing that matters.
+    fn moves(&self, direction: Direction, reached: [u64; 2]) -> bool {
+        let side = usize::from(direction.0 & 1);
+        let records = self.records.get(side).copied().unwrap_or(0);
+        if self.is_old() || self.client != Some(direction) {
+            return records > 0;
+        }
+        let beyond = reached.get(side).map_or(0, |reached| reached.saturating_sub(self.hello_len));
+        records > 1 || (records > 0 && beyond > FINISHED_MAX) || beyond > HANDSHAKE_MAX
+    }
+
     /// Gives up reading hellos that are not complete.
     pub(super) fn give_up(&mut self) {
         self.starts = [(); 2].map(|()| Start { bytes: Vec::new(), done: true });
@@ -86,6 +165,12 @@ impl TlsSocket {
     pub(super) fn held(&self) -> usize {
         self.starts.iter().map(|start| start.bytes.len()).sum()
     }
+}
+
+/// Length of the first record, by its header.
+fn whole_len(bytes: &[u8]) -> u64 {
+    let len = bytes.get(3..5).unwrap_or_default();
+    5 + len.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
 #[cfg(test)]

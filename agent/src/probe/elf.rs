@@ -1,7 +1,7 @@
 //! Finds the functions of TLS libraries in ELF files. The files come from
 //! strangers: sizes and counts are bounded, nothing in them is executed.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use object::{
@@ -17,7 +17,7 @@ use object::{
 };
 
 use super::{
-    functions::{FUNCTIONS, Found, Offsets},
+    functions::{FUNCTIONS, Offsets, Point},
     go,
 };
 
@@ -41,6 +41,17 @@ const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
 /// Another section that Go's linker makes.
 const GO_BUILD: &str = ".go.buildinfo";
+
+/// What a file has of TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing that is known.
+    Nothing,
+    /// Where functions can be hooked.
+    Points(Arc<[Point]>),
+    /// Go's, which cannot be hooked here, and why.
+    Go(&'static str),
+}
 
 /// Looks for TLS functions in a file. Nothing is found in what is no ELF file of this
 /// machine's word size.
@@ -271,7 +282,7 @@ mod tests {
         for section in [GO_TABLES[0], GO_TABLES[1], GO_BUILD] {
             let section = format!("{section}=tls.c");
             run("objcopy", &["--add-section", &section, "tls.so", "go.so"]);
-            assert!(matches!(found("go.so"), Found::Refused(_)));
+            assert!(matches!(found("go.so"), Found::Go(_)));
         }
         run("objcopy", &["--add-section", ".go.buildinfos=tls.c", "tls.so", "other.so"]);
         assert_eq!(found("other.so"), found("tls.so"), "a name counts only as a whole");

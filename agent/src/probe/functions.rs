@@ -43,17 +43,6 @@ pub struct Point {
     pub symbol: &'static str,
 }
 
-/// What a file has of TLS.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Found {
-    /// Nothing that is known.
-    Nothing,
-    /// Functions that can be hooked.
-    Points(Arc<[Point]>),
-    /// TLS that cannot be hooked, and why.
-    Refused(&'static str),
-}
-
 /// A function of C that is hooked.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {

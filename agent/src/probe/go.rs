@@ -15,8 +15,8 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, 
 use object::read::ReadRef;
 
 use super::{
-    elf::{Elf, Section},
-    functions::{Found, Point},
+    elf::{Elf, Found, Section},
+    functions::Point,
 };
 
 /// Programs at functions of Go.
@@ -49,11 +49,11 @@ const FUNCTIONS: [Function; 5] = [
 const FUNCTION_MAX: u64 = 64 << 10;
 
 /// Why a program is left alone.
-const NO_TABLE: &str = "a Go program without a table of functions";
-const OLD: &str = "a Go program from before 1.17, which passes arguments otherwise";
-const UNPLACED: &str = "a Go program whose code is not where its tables say";
+const NO_TABLE: &str = "its table of functions is missing";
+const OLD: &str = "it is from before 1.17, which passes arguments otherwise";
+const UNPLACED: &str = "its code is not where its tables say";
 #[cfg(not(target_arch = "x86_64"))]
-const ARCHITECTURE: &str = "a Go program, which is hooked on x86-64 only";
+const ARCHITECTURE: &str = "it can be hooked on x86-64 only";
 
 /// Looks for the functions in a file of Go's linker; `table` is the section with its
 /// table of functions.
@@ -61,11 +61,11 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
     elf: &Elf<'data, R>,
     table: Option<Section<'data>>,
 ) -> Found {
-    let Some(table) = table else { return Found::Refused(NO_TABLE) };
+    let Some(table) = table else { return Found::Go(NO_TABLE) };
     let parsed = elf.contents(&table).and_then(|data| header(data)?.attach(data));
-    let Some(functions) = parsed else { return Found::Refused(NO_TABLE) };
+    let Some(functions) = parsed else { return Found::Go(NO_TABLE) };
     if functions.version == PclntabVersion::Go12 {
-        return Found::Refused(OLD);
+        return Found::Go(OLD);
     }
     let places = places(&functions);
     if places.iter().take(2).any(Option::is_none) {
@@ -73,11 +73,11 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
         return Found::Nothing;
     }
     #[cfg(not(target_arch = "x86_64"))]
-    return Found::Refused(ARCHITECTURE);
+    return Found::Go(ARCHITECTURE);
     #[cfg(target_arch = "x86_64")]
     bases(elf, &functions, table.address)
         .find_map(|base| points(elf, base, &places))
-        .map_or(Found::Refused(UNPLACED), Found::Points)
+        .map_or(Found::Go(UNPLACED), Found::Points)
 }
 
 /// A function's place, relative to the start of Go's code.

@@ -5,6 +5,7 @@ pub mod functions;
 mod go;
 pub mod launch;
 pub mod layout;
+pub mod library;
 mod object;
 pub mod process;
 pub mod scope;
@@ -33,6 +34,8 @@ use aya::{
 pub use scope::Scope;
 pub use tls::{Attached, Libraries, Mapping, installed, mappings};
 pub use transport::{Record, Source, Transport};
+
+use crate::event::verdict::FileVerdict;
 
 /// What the operator decides about capture.
 #[derive(Clone, Debug)]
@@ -209,13 +212,13 @@ impl Probes {
     }
 
     /// Looks for TLS functions in a file that a process mapped as code, and attaches
-    /// to them once per file.
+    /// to them once per file. What was found, and what was attached to when that is new.
     pub fn mapped(
         &mut self,
         file: &Path,
         name: &Path,
         pid: Option<u32>,
-    ) -> Result<Option<Attached>> {
+    ) -> Result<(FileVerdict, Option<Attached>)> {
         self.libraries.attach(&mut self.ebpf, file, name, pid)
     }
 

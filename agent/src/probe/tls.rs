@@ -9,7 +9,7 @@ use std::{
 };
 
 use agent_common::scope::FileKey;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf,
     programs::{
@@ -18,14 +18,15 @@ use aya::{
     },
     util::KernelVersion,
 };
-use tracing::debug;
 
 use super::{
-    Scope, elf,
-    functions::{FUNCTIONS, Found, Point},
+    Scope,
+    functions::{FUNCTIONS, Point},
     go,
+    library::{self, Found},
     scope::file_key,
 };
+use crate::event::verdict::{FileVerdict, Unhooked};
 
 /// Files with TLS functions that are attached to at most.
 const LIBRARIES_MAX: usize = 1024;
@@ -47,11 +48,13 @@ pub struct Attached {
     pub name: Arc<str>,
 }
 
-/// A file with TLS functions.
+/// What is known of a file.
 #[derive(Clone, Debug)]
-struct Library {
-    points: Arc<[Point]>,
-    attached: Attached,
+enum Looked {
+    /// It has functions to attach to.
+    Hooked(Arc<[Point]>, Attached),
+    /// It has none.
+    Not(FileVerdict),
 }
 
 /// What is known of the files that processes map.
@@ -60,7 +63,7 @@ pub struct Libraries {
     /// Probes see one process each, because the set never changes.
     per_process: bool,
     cookies: bool,
-    looked: HashMap<FileKey, Option<Library>>,
+    looked: HashMap<FileKey, Looked>,
     attached: HashSet<(FileKey, Option<u32>)>,
     list: Vec<Attached>,
 }
@@ -98,26 +101,49 @@ impl Libraries {
     }
 
     /// Looks into a file and attaches to it when it has TLS functions. `file` is
-    /// where it can be opened, `name` what it is called. Returns what was attached
-    /// when that is new.
+    /// where it can be opened, `name` what it is called. Returns what was found, and
+    /// what was attached when that is new.
     pub(super) fn attach(
         &mut self,
         ebpf: &mut Ebpf,
         file: &Path,
         name: &Path,
         pid: Option<u32>,
-    ) -> Result<Option<Attached>> {
+    ) -> Result<(FileVerdict, Option<Attached>)> {
         let key = file_key(file)?;
-        let pid = if self.per_process { pid } else { None };
-        if self.attached.contains(&(key, pid)) {
-            return Ok(None);
+        let result = self.attach_file(ebpf, key, file, name, pid);
+        // Where it is still there, trying again would fail again.
+        if let Err(error) = &result
+            && file.exists()
+        {
+            let unhooked = Unhooked::Unreadable(format!("{error:#}").into());
+            self.remember(key, Looked::Not(FileVerdict::Unhooked(unhooked)));
         }
+        result
+    }
+
+    fn attach_file(
+        &mut self,
+        ebpf: &mut Ebpf,
+        key: FileKey,
+        file: &Path,
+        name: &Path,
+        pid: Option<u32>,
+    ) -> Result<(FileVerdict, Option<Attached>)> {
+        let pid = if self.per_process { pid } else { None };
         let known = self.looked.get(&key).cloned();
-        let found = match known {
-            Some(found) => found,
+        let looked = match known {
+            Some(looked) => looked,
             None => self.look(key, file, name)?,
         };
-        let Some(Library { points, attached: library }) = found else { return Ok(None) };
+        let (points, library) = match looked {
+            Looked::Hooked(points, library) => (points, library),
+            Looked::Not(verdict) => return Ok((verdict, None)),
+        };
+        let verdict = FileVerdict::Hooked(Arc::clone(&library.name));
+        if self.attached.contains(&(key, pid)) {
+            return Ok((verdict, None));
+        }
         let scope = match pid.and_then(NonZeroU32::new) {
             Some(pid) => UProbeScope::OneProcess(pid),
             None => UProbeScope::AllProcesses,
@@ -132,28 +158,32 @@ impl Libraries {
                 .with_context(|| format!("attach {name} to {symbol} of {}", library.name))?;
         }
         self.attached.insert((key, pid));
-        Ok(Some(library))
+        Ok((verdict, Some(library)))
     }
 
-    fn look(&mut self, key: FileKey, file: &Path, name: &Path) -> Result<Option<Library>> {
-        let found = elf::tls_functions(file)?;
-        if let Found::Refused(reason) = found {
-            debug!("TLS of {} is not captured: {reason}", name.display());
-        }
-        let index = u16::try_from(self.list.len() + 1);
-        let found = match (found, index) {
-            (Found::Points(points), Ok(index)) if self.list.len() < LIBRARIES_MAX => {
+    fn look(&mut self, key: FileKey, file: &Path, name: &Path) -> Result<Looked> {
+        let looked = match library::look(file, name)? {
+            Found::Points(points) => {
+                ensure!(
+                    self.list.len() < LIBRARIES_MAX,
+                    "more than {LIBRARIES_MAX} files with TLS functions"
+                );
+                let index = u16::try_from(self.list.len() + 1)?;
                 let name = name.file_name().unwrap_or(name.as_os_str());
                 let attached = Attached { index, name: name.to_string_lossy().into() };
                 self.list.push(attached.clone());
-                Some(Library { points, attached })
+                Looked::Hooked(points, attached)
             }
-            _ => None,
+            Found::Verdict(verdict) => Looked::Not(verdict),
         };
+        self.remember(key, looked.clone());
+        Ok(looked)
+    }
+
+    fn remember(&mut self, key: FileKey, looked: Looked) {
         if self.looked.len() < FILES_MAX {
-            self.looked.insert(key, found.clone());
+            self.looked.insert(key, looked);
         }
-        Ok(found)
     }
 }
 

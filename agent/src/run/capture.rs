@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use agent_common::scope::{FileKey, ScopeFlags};
+use agent_common::{
+    record::{Layer, Protocol},
+    scope::{FileKey, ScopeFlags},
+};
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tracing::{debug, warn};
@@ -17,8 +20,10 @@ use crate::{
     event::{
         Clock, Event, Merger, Raw, decode,
         decode::{Lifecycle, Mapped},
+        verdict::{FileVerdict, Unhooked},
     },
     probe::{self, Attached, Probes, Record, Settings, Source, mappings},
+    run::verdicts::Verdicts,
 };
 
 /// How long the loop sleeps while nothing comes. Records do not wake it one by one:
@@ -63,6 +68,7 @@ pub struct Capture {
     merger: Merger,
     clock: Clock,
     processes: HashMap<u32, Arc<Process>>,
+    verdicts: Verdicts,
     losses: Losses,
     /// Events made before the first round.
     early: Vec<Event>,
@@ -82,6 +88,7 @@ impl Capture {
             merger: Merger::new(ORDER_MAX),
             clock: Clock::system(),
             processes: HashMap::new(),
+            verdicts: Verdicts::default(),
             losses: Losses::default(),
             early: Vec::new(),
             quiet: 0,
@@ -236,7 +243,10 @@ impl Capture {
         match raw {
             Raw::Fork(fork) => self.forked(&fork),
             Raw::Exec(exec) => self.executed(&exec),
-            Raw::Mapped(mapped) => self.mapped(&mapped),
+            Raw::Mapped(mapped) => {
+                self.mapped(&mapped);
+                self.judged(mapped.tgid, mapped.time, out);
+            }
             Raw::Exit(ref exit) => {
                 self.processes.remove(&exit.tgid);
                 if let Some(event) = raw.into_event() {
@@ -246,6 +256,14 @@ impl Capture {
             Raw::Data(mut data) => {
                 if !self.processes.contains_key(&data.tgid) {
                     self.meet(data.tgid, data.time);
+                }
+                if data.protocol == Protocol::TLS
+                    && data.layer == Layer::SOCKET
+                    && self.verdicts.is_due(data.tgid, data.time)
+                {
+                    let found = self.look_at(data.tgid);
+                    self.verdicts.looked(data.tgid, data.time, found);
+                    self.judged(data.tgid, data.time, out);
                 }
                 data.start_ns = probe::process::whole_ticks(data.start_ns);
                 self.merger.push(Event::Data(data), out);
@@ -267,50 +285,78 @@ impl Capture {
             },
         };
         self.remember(fork.time, child);
+        self.verdicts.forked(fork.parent_tgid, fork.tgid);
     }
 
     fn executed(&mut self, exec: &Lifecycle) {
         // The record's name is of this exec; /proc may tell of a later one already,
         // or of none when the process is gone.
         let process = match probe::process::look(exec.tgid) {
-            Some(process) if process.comm == exec.comm => process,
+            Some(mut process) if process.comm == exec.comm => {
+                // One that has ended and was not waited for has no executable any more.
+                if process.executable.is_empty() {
+                    process.executable.clone_from(&exec.filename);
+                }
+                process
+            }
             _ => probe::process::from_record(exec),
         };
         self.remember(exec.time, process);
+        self.verdicts.executed(exec.tgid);
         let file = PathBuf::from(format!("/proc/{}/exe", exec.tgid));
         let name = PathBuf::from(&exec.filename);
         self.attach(&file, &name, Some(exec.tgid));
     }
 
     fn mapped(&mut self, mapped: &Mapped) {
-        let mappings = mappings(mapped.tgid);
-        if mappings.is_empty() {
+        if !self.look_at(mapped.tgid) {
             // Gone before it could be looked at: the next process that maps the
             // file must be told of again.
             self.probes.forget_mapped(FileKey { inode: mapped.inode, device: mapped.device });
         }
-        for mapping in mappings {
-            self.attach(&mapping.file, &mapping.name, Some(mapped.tgid));
-        }
     }
 
-    /// Attaches to the TLS libraries that a running process maps.
-    fn look_at(&mut self, pid: u32) {
-        for mapping in mappings(pid) {
+    /// Attaches to the TLS libraries that a running process maps. False when nothing was
+    /// found: it has ended.
+    fn look_at(&mut self, pid: u32) -> bool {
+        let mappings = mappings(pid);
+        for mapping in &mappings {
             self.attach(&mapping.file, &mapping.name, Some(pid));
+        }
+        !mappings.is_empty()
+    }
+
+    /// Tells what the TLS of a process is, when that is new.
+    fn judged(&mut self, pid: u32, time: Timestamp, out: &mut Vec<Event>) {
+        let start_ns = self.processes.get(&pid).map_or(0, |process| process.start_ns);
+        if let Some(verdict) = self.verdicts.news(pid, start_ns) {
+            // Before what its data lets the flow stage conclude.
+            let time = Timestamp(time.0.saturating_sub(1));
+            self.merger.push(Event::Verdict(time, verdict), out);
         }
     }
 
     fn attach(&mut self, file: &Path, name: &Path, pid: Option<u32>) {
-        match self.probes.mapped(file, name, pid) {
-            Ok(Some(library)) => {
-                debug!("attached to {}", name.display());
-                self.early.push(Event::Library(library.index, library.name));
+        let verdict = match self.probes.mapped(file, name, pid) {
+            Ok((verdict, news)) => {
+                if let Some(library) = news {
+                    debug!("attached to {}", name.display());
+                    self.early.push(Event::Library(library.index, library.name));
+                }
+                verdict
             }
-            Ok(None) => {}
             // A process that ended meanwhile is no matter.
-            Err(error) if !file.exists() => debug!("{error:#}"),
-            Err(error) => warn!("TLS of {} is not captured: {error:#}", name.display()),
+            Err(error) if !file.exists() => {
+                debug!("{error:#}");
+                return;
+            }
+            Err(error) => {
+                warn!("TLS of {} is not captured: {error:#}", name.display());
+                FileVerdict::Unhooked(Unhooked::Unreadable(format!("{error:#}").into()))
+            }
+        };
+        if let Some(pid) = pid {
+            self.verdicts.add(pid, verdict);
         }
     }
 

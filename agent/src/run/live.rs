@@ -16,13 +16,16 @@ use tracing::error;
 use crate::{
     call::Timestamp,
     export::{
-        openapi,
+        coverage, openapi,
         tui::{self, Run, Snapshot, View},
     },
     inventory::Schema,
     log,
     pipeline::{Observed, Pipeline},
 };
+
+/// Rows of programs that are not fully decoded.
+const GAPS_MAX: usize = 200;
 
 /// The live view of a run.
 pub struct Live {
@@ -84,6 +87,8 @@ impl Live {
         now: Timestamp,
     ) {
         self.run.libraries = libraries;
+        self.run.gaps = coverage::gaps(pipeline.coverage());
+        self.run.gaps.truncate(GAPS_MAX);
         self.run.connections = counters.get(Counter::CONNECTIONS.0 as usize).copied();
         self.run.counters = counters;
         if let Ok(process) = procfs::process::Process::myself().and_then(|own| own.stat()) {

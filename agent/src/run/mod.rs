@@ -9,6 +9,7 @@ pub mod read;
 pub mod record;
 pub mod replay;
 pub mod sinks;
+mod verdicts;
 
 use std::{
     io::IsTerminal as _,

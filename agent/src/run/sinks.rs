@@ -7,14 +7,14 @@ use std::{
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     call::Missing,
     cli::{OutputArg, ReplayArgs, RunArgs},
     detect::Severity,
     event::Event,
-    export::{endpoint::Server, json::JsonLines, lines, metrics::Metrics, store::State},
+    export::{coverage, endpoint::Server, json::JsonLines, lines, metrics::Metrics, store::State},
     pipeline::{self, Observed, Pipeline},
     run::{capture::Capture, keeper::Keeper, live::Live, printer::Printer},
 };
@@ -24,6 +24,9 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// How long the end of a run waits for a slow reader of its output.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Programs and reasons that are warned of when TLS is not readable.
+const WARNINGS_MAX: u32 = 100;
 
 /// Everything that a run feeds.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Sinks {
     live: Option<Live>,
     restored: State,
     next: Instant,
+    /// Warnings that may still be given.
+    warnings: u32,
 }
 
 impl Sinks {
@@ -65,6 +70,7 @@ impl Sinks {
                 .then(|| Live::start(runtime, super::scope(&args.scope).describe(), capture.now())),
             restored: restored.unwrap_or_default(),
             next: Instant::now() + TURN,
+            warnings: WARNINGS_MAX,
         })
     }
 
@@ -81,6 +87,7 @@ impl Sinks {
             live: None,
             restored: restored.unwrap_or_default(),
             next: Instant::now() + TURN,
+            warnings: WARNINGS_MAX,
         })
     }
 
@@ -133,6 +140,7 @@ impl Sinks {
             return;
         }
         self.next = Instant::now() + TURN;
+        self.warn(pipeline);
         self.measure(capture, pipeline);
         if let Some(live) = &mut self.live {
             let libraries = capture.libraries().into_iter().map(|library| library.name).collect();
@@ -147,6 +155,18 @@ impl Sinks {
         }
     }
 
+    /// Says of which programs the TLS is not readable: each once for each reason.
+    fn warn(&mut self, pipeline: &mut Pipeline) {
+        for news in pipeline.coverage_mut().take_news() {
+            let Some(left) = self.warnings.checked_sub(1) else { return };
+            self.warnings = left;
+            warn!("{}", coverage::news(&news));
+            if left == 0 {
+                warn!("more programs whose TLS is not readable are told by the metrics alone");
+            }
+        }
+    }
+
     fn measure(&self, capture: &mut Capture, pipeline: &mut Pipeline) {
         if let Event::Counters(_, counters) = capture.counters() {
             self.metrics.kernel(&counters);
@@ -155,6 +175,7 @@ impl Sinks {
             self.metrics.program(&program);
         }
         self.metrics.flow(pipeline.stats(), capture.losses());
+        self.metrics.coverage(pipeline.coverage());
         self.metrics.probes(capture.probes().attached());
         self.metrics.queue("output", self.printer.dropped());
         self.metrics.queue("findings", pipeline.detectors().dropped());
@@ -184,6 +205,7 @@ impl Sinks {
         capture: &mut Capture,
         pipeline: &mut Pipeline,
     ) -> Result<()> {
+        self.warn(pipeline);
         self.measure(capture, pipeline);
         if let Some(live) = self.live.take() {
             live.close(runtime);
@@ -194,6 +216,7 @@ impl Sinks {
 
     /// Ends a replay, for which there is all the time of the world.
     pub fn close_replay(self, pipeline: &mut Pipeline) -> Result<()> {
+        summarize_gaps(pipeline);
         self.end(pipeline, Duration::from_hours(1))
     }
 
@@ -222,4 +245,12 @@ fn summarize(pipeline: &Pipeline, kept: bool) {
         "{calls} calls seen, {missing} bytes of them not captured; \
          {endpoints} endpoints and {findings} findings known{hint}"
     );
+    summarize_gaps(pipeline);
+}
+
+/// Says what of a run could not be read.
+fn summarize_gaps(pipeline: &Pipeline) {
+    for line in coverage::summary(pipeline.coverage()) {
+        info!("{line}");
+    }
 }

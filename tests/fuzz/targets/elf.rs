@@ -13,10 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
-use apiscope::probe::{
-    elf::{is_32_bit, tls_functions},
-    functions::Found,
-};
+use apiscope::probe::elf::{Found, is_32_bit, tls_functions};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 

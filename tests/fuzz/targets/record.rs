@@ -24,6 +24,7 @@ const SETTINGS: Settings = Settings {
         idle_ns: 60_000_000_000,
         processes: 3,
         waiting_calls: 2,
+        programs: 2,
     },
     http: http::Limits { head_bytes: 512, body_bytes: 256, decoded_bytes: 4096, pipeline_depth: 3 },
     inventory: inventory::Limits { services: 2, endpoints_per_service: 4 },
@@ -101,5 +102,7 @@ impl Stages {
             self.last_id = call.id;
         }
         assert!(self.pipeline.open_flows() <= SETTINGS.flow.flows);
+        // One more for programs beyond the limit, and one for unknown processes.
+        assert!(self.pipeline.coverage().rows().len() <= SETTINGS.flow.programs + 2);
     }
 }

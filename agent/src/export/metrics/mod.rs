@@ -1,6 +1,7 @@
 //! Metrics: rates, errors and durations of endpoints, what capture saw and lost, and
 //! what the agent itself costs. Cardinality is bounded.
 
+mod coverage;
 mod labels;
 
 use std::{
@@ -20,9 +21,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::labels::{
-    Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
-    SeverityLabel, Stage,
+use self::{
+    coverage::CoverageMetrics,
+    labels::{
+        Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
+        SeverityLabel, Stage,
+    },
 };
 use crate::{
     call::Cause,
@@ -80,6 +84,7 @@ pub struct Metrics {
     bytes: Counter,
     connections: Counter,
     flows: Family<Protocol, Counter>,
+    coverage: CoverageMetrics,
     lost_bytes: Family<Lost, Counter>,
     lost_records: Family<Buffer, Counter>,
     kernel: Family<Name, Counter>,
@@ -127,6 +132,7 @@ impl Metrics {
             bytes: Counter::default(),
             connections: Counter::default(),
             flows: Family::default(),
+            coverage: CoverageMetrics::default(),
             lost_bytes: Family::default(),
             lost_records: Family::default(),
             kernel: Family::default(),
@@ -175,6 +181,7 @@ impl Metrics {
         own.register("capture_bytes", "Payload bytes from the kernel", self.bytes.clone());
         own.register("capture_connections", "Connections first seen", self.connections.clone());
         own.register("flows", "Connections and sessions by protocol", self.flows.clone());
+        self.coverage.register(own);
         own.register(
             "capture_lost_bytes",
             "Stream bytes that were not captured, by cause",

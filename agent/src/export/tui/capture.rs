@@ -5,7 +5,10 @@ use agent_common::counter::Counter;
 use super::{document::Page, rows::age, snapshot::Snapshot, theme::Theme};
 use crate::{
     call::Cause,
-    export::format::{self, bytes, share},
+    export::{
+        coverage::Gap,
+        format::{self, bytes, share},
+    },
 };
 
 /// Counters of the kernel side that tell of something not seen. Those in bytes
@@ -82,6 +85,17 @@ pub(super) fn write(page: &mut Page, snapshot: &Snapshot) {
     if traffic.untracked > 0 {
         let text = format!("{} calls, too many endpoints are active", traffic.untracked);
         page.fact("rate not tracked", &text, theme.warn());
+    }
+
+    if !run.gaps.is_empty() {
+        page.head("Connections that were not decoded");
+    }
+    for Gap { program, why, connections, bytes, server_names } in &run.gaps {
+        let mut text = format!("{program}: {why}; {bytes}");
+        if !server_names.is_empty() {
+            text = format!("{text}; among the servers: {}", server_names.join(", "));
+        }
+        page.fact(&format::count(*connections), &text, theme.warn());
     }
 
     page.head("Missing from calls");

@@ -7,6 +7,7 @@ use agent_common::counter::Counter;
 use crate::{
     call::{Handshake, Missing, Role, Timestamp},
     detect::Finding,
+    export::coverage::Gap,
     inventory::EndpointKey,
 };
 
@@ -50,6 +51,8 @@ pub struct Run {
     pub counters: Vec<u64>,
     /// File names of the TLS libraries that probes were attached to.
     pub libraries: Vec<Arc<str>>,
+    /// What was not decoded, by program and reason.
+    pub gaps: Vec<Gap>,
 }
 
 impl Run {

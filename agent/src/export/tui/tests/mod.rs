@@ -15,6 +15,7 @@ use super::{
 use crate::{
     call::{Cause, Handshake, Missing, Role, Timestamp},
     detect::{Finding, Severity},
+    export::coverage::Gap,
     inventory::EndpointKey,
 };
 
@@ -158,6 +159,13 @@ fn shop() -> Snapshot {
             resident_bytes: Some(34 << 20),
             counters,
             libraries: vec!["libssl.so.3".into()],
+            gaps: vec![Gap {
+                program: "/opt/shop/courier".into(),
+                why: "TLS not readable: no known TLS library".into(),
+                connections: 12,
+                bytes: "34.0 KiB in and 5.60 KiB out".into(),
+                server_names: vec!["parcels.example".into()],
+            }],
         },
         traffic: Traffic {
             calls: 138_003,

@@ -1,0 +1,291 @@
+//! The coverage ledger: what of each program's connections was decoded, and of the
+//! rest why not. It counts; what a connection's fate is, `book` decides.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+pub use super::fate::{Fate, Reason};
+use crate::{
+    call::{Missing, Process},
+    event::verdict::ProcessVerdict,
+};
+
+/// Server names that a row keeps.
+const SERVER_NAMES_MAX: usize = 4;
+
+/// What rows are kept by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Program {
+    /// Path of the executable; the task name when that is not known.
+    pub name: Arc<str>,
+    /// Container id.
+    pub container: Option<Arc<str>>,
+}
+
+impl Program {
+    /// The program that a process runs.
+    pub fn of(process: &Process) -> Self {
+        let known = !process.executable.is_empty();
+        let name = if known { &process.executable } else { &process.comm };
+        Self {
+            name: name.as_str().into(),
+            container: process.container_id.as_deref().map(Arc::from),
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        Self { name: name.into(), container: None }
+    }
+}
+
+/// Connections of one fate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    /// Connections.
+    pub connections: u64,
+    /// Of these, those whose bytes are not known, and not in `bytes`.
+    pub unmeasured: u64,
+    /// Bytes that the others moved (in, out).
+    pub bytes: [u64; 2],
+}
+
+/// What is known of one program's connections.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The program.
+    pub program: Program,
+    counts: [Count; Fate::COUNT],
+    /// Fates that ever had a connection.
+    met: u16,
+    /// Bytes that were not captured of connections that are decoded, by cause.
+    pub lost: Missing,
+    /// Names of servers of opaque connections, as their clients told them; the first
+    /// few.
+    pub server_names: Vec<Arc<str>>,
+    /// What more is known of a reason, e.g. the name of the hooked library.
+    details: [Option<Arc<str>>; Reason::ALL.len()],
+}
+
+impl Row {
+    fn new(program: Program) -> Self {
+        Self {
+            program,
+            counts: [Count::default(); Fate::COUNT],
+            met: 0,
+            lost: Missing::default(),
+            server_names: Vec::new(),
+            details: Default::default(),
+        }
+    }
+
+    /// Connections of a fate.
+    pub fn count(&self, fate: Fate) -> Count {
+        self.counts.get(fate.index()).copied().unwrap_or_default()
+    }
+
+    /// The fates that ever had a connection, with those that they have now: one that
+    /// was corrected has none.
+    pub fn fates(&self) -> impl Iterator<Item = (Fate, Count)> + '_ {
+        let met = Fate::all().filter(|fate| self.met & 1 << fate.index() != 0);
+        met.map(|fate| (fate, self.count(fate)))
+    }
+
+    /// Connections that were not readable.
+    pub fn opaque(&self) -> u64 {
+        Reason::ALL.iter().map(|reason| self.count(Fate::Opaque(*reason)).connections).sum()
+    }
+
+    /// What more is known of a reason.
+    pub fn detail(&self, reason: Reason) -> Option<&Arc<str>> {
+        self.details.get(reason as usize)?.as_ref()
+    }
+}
+
+/// What the ledger holds of one connection: what it takes to correct it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) row: RowId,
+    pub(crate) fate: Fate,
+    /// `None` when they are not known.
+    pub(crate) bytes: Option<[u64; 2]>,
+}
+
+/// Names a row. Rows stay for as long as the ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RowId(u32);
+
+/// A program whose connections were found to be opaque for a reason, for the first time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct News {
+    /// The program.
+    pub program: Program,
+    /// Why.
+    pub reason: Reason,
+    /// What more is known of that.
+    pub detail: Option<Arc<str>>,
+    /// Name of the server, as the client told it.
+    pub server_name: Option<Arc<str>>,
+}
+
+/// Rows by program. Bounded: programs beyond the limit share a row named `other`.
+#[derive(Debug)]
+pub struct Coverage {
+    rows: Vec<Row>,
+    index: AHashMap<Program, RowId>,
+    limit: usize,
+    other: Option<RowId>,
+    unknown: Option<RowId>,
+    /// At most one per row and reason.
+    news: Vec<News>,
+}
+
+/// Row of the programs beyond the limit.
+pub const OTHER: &str = "other";
+
+/// Row of processes of which nothing is known.
+pub const UNKNOWN: &str = "unknown";
+
+impl Coverage {
+    /// A ledger of at most so many programs.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            index: AHashMap::new(),
+            limit,
+            other: None,
+            unknown: None,
+            news: Vec::new(),
+        }
+    }
+
+    /// The rows, in the order in which their programs were met.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// There are more programs than rows: some are counted as [`OTHER`].
+    pub const fn is_full(&self) -> bool {
+        self.other.is_some()
+    }
+
+    /// What was found out since the last time.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The row of a process.
+    pub(crate) fn row(&mut self, process: &Process) -> RowId {
+        let program = Program::of(process);
+        if let Some(row) = self.index.get(&program) {
+            return *row;
+        }
+        if self.index.len() < self.limit {
+            let row = self.add(program.clone());
+            self.index.insert(program, row);
+            return row;
+        }
+        match self.other {
+            Some(row) => row,
+            None => *self.other.insert(Self::push(&mut self.rows, Program::named(OTHER))),
+        }
+    }
+
+    /// The row of processes of which nothing is known.
+    pub(super) fn unknown(&mut self) -> RowId {
+        match self.unknown {
+            Some(row) => row,
+            None => *self.unknown.insert(Self::push(&mut self.rows, Program::named(UNKNOWN))),
+        }
+    }
+
+    fn add(&mut self, program: Program) -> RowId {
+        Self::push(&mut self.rows, program)
+    }
+
+    fn push(rows: &mut Vec<Row>, program: Program) -> RowId {
+        rows.push(Row::new(program));
+        RowId(u32::try_from(rows.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    fn row_mut(&mut self, row: RowId) -> Option<&mut Row> {
+        self.rows.get_mut(row.0 as usize)
+    }
+
+    /// Replaces what is held of a connection.
+    pub(crate) fn set(&mut self, before: Option<Entry>, now: Option<Entry>) {
+        if before == now {
+            return;
+        }
+        if let Some(Entry { row, fate, bytes }) = before
+            && let Some(count) = self.row_mut(row).and_then(|row| row.counts.get_mut(fate.index()))
+        {
+            count.connections = count.connections.saturating_sub(1);
+            count.unmeasured = count.unmeasured.saturating_sub(u64::from(bytes.is_none()));
+            for (sum, bytes) in count.bytes.iter_mut().zip(bytes.unwrap_or_default()) {
+                *sum = sum.saturating_sub(bytes);
+            }
+        }
+        if let Some(Entry { row, fate, bytes }) = now
+            && let Some(row) = self.row_mut(row)
+        {
+            row.met |= 1 << fate.index();
+            if let Some(count) = row.counts.get_mut(fate.index()) {
+                count.connections += 1;
+                count.unmeasured += u64::from(bytes.is_none());
+                for (sum, bytes) in count.bytes.iter_mut().zip(bytes.unwrap_or_default()) {
+                    *sum = sum.saturating_add(bytes);
+                }
+            }
+        }
+    }
+
+    /// Adds bytes that were lost.
+    pub(super) fn lost(&mut self, row: RowId, lost: &Missing) {
+        if let Some(row) = self.row_mut(row) {
+            row.lost.merge(lost);
+        }
+    }
+
+    /// A connection was found to be opaque, or for another reason than before.
+    pub(crate) fn opaque(
+        &mut self,
+        row: RowId,
+        reason: Reason,
+        verdict: Option<&ProcessVerdict>,
+        server_name: Option<&Arc<str>>,
+    ) {
+        let Some(row) = self.row_mut(row) else { return };
+        if let Some(name) = server_name
+            && row.server_names.len() < SERVER_NAMES_MAX
+            && !row.server_names.contains(name)
+        {
+            row.server_names.push(Arc::clone(name));
+        }
+        // Called before the first connection of this fate is counted.
+        if row.met & 1 << Fate::Opaque(reason).index() != 0 {
+            return;
+        }
+        let detail = match (reason, verdict) {
+            (Reason::SessionNotSeen, Some(verdict)) => verdict.hooked.clone(),
+            (Reason::Go | Reason::Unreadable, Some(verdict)) => {
+                verdict.unhooked.as_ref().map(|unhooked| unhooked.text().into())
+            }
+            _ => None,
+        };
+        if let Some(place) = row.details.get_mut(reason as usize) {
+            place.clone_from(&detail);
+        }
+        let news = News {
+            program: row.program.clone(),
+            reason,
+            detail,
+            server_name: server_name.cloned(),
+        };
+        self.news.push(news);
+    }
+}
+
+#[cfg(test)]
+#[path = "coverage_tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! The coverage ledger: what cannot be read is told, with its program and the reason.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use support::{apiscope::Options, child::output, eventually, server::Server, tool};
+
+use crate::observe;
+
+/// How long a connection that stays open may go unmentioned.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Packages that are asked for.
+const PACKAGES: usize = 40;
+
+/// uv with the directory `$1` for what it keeps, asking the index `$2` for packages by the
+/// list `$3`. It finds none, and fails.
+const UV: &str = "\
+\"$0\" pip compile --quiet --no-config --no-python-downloads --cache-dir \"$1/cache\" \
+    --index-url \"$2\" --allow-insecure-host localhost --output-file \"$1/locked\" \"$3\" \
+    > \"$1/said\" 2>&1
+exit 0";
+
+/// Requests of [`CURL`], each on a connection of its own.
+const COUNT: usize = 8;
+
+/// Requests to `$1`, and one that curl does not make, for it does not trust the server.
+const CURL: &str = "\
+for n in 1 2 3 4 5 6 7 8; do curl -sk -o /dev/null \"$1/api/items/$n\" || exit 1; done
+curl -s -o /dev/null \"$1/api/items/refused\"; exit 0";
+
+/// nginx that writes down the connection of each request, and has pages that take two
+/// seconds, so that uv does not end before it can be looked at, and a minute.
+fn nginx() -> Result<Server> {
+    let server = Server::nginx(true)?;
+    let path = server.directory().join("nginx.conf");
+    let text = fs::read_to_string(&path).context("read nginx.conf")?;
+    let directory = server.directory().display();
+    let log = format!("log_format one '$connection'; access_log {directory}/requests one;");
+    let slow = |path, rate| {
+        format!(
+            "location {path} {{ default_type text/html; limit_rate {rate}; root {directory}; \
+             try_files /static/7.txt =404; }}"
+        )
+    };
+    let slow = [&slow("/slow/", 500), &slow("/paced/", 20_000), "location /static/"].join("\n");
+    let text = text.replace("access_log off;", &log).replace("location /static/", &slow);
+    fs::write(&path, text).context("write nginx.conf")?;
+    Ok(server)
+}
+
+/// Connections over which nginx got requests.
+fn connections(server: &Server) -> Result<usize> {
+    let text = fs::read_to_string(server.directory().join("requests"))?;
+    Ok(text.lines().collect::<BTreeSet<_>>().len())
+}
+
+/// Observes uv alone while it asks `server` under a path for packages.
+fn uv(server: &Server, path: &str, packages: usize) -> Result<support::apiscope::Apiscope> {
+    let list = server.directory().join("packages");
+    let names: Vec<_> = (0..packages).map(|number| format!("package-{number}\n")).collect();
+    fs::write(&list, names.concat()).context("write the names")?;
+    let index = format!("https://localhost:{}{path}", server.address()?.port());
+    let (uv, directory) = (tool("uv")?, server.directory());
+    let command = ["sh".as_ref(), "-c".as_ref(), UV.as_ref(), uv.as_os_str()];
+    let args = [directory.as_os_str(), index.as_ref(), list.as_os_str()];
+    Options::new()?.command(command.into_iter().chain(args))
+}
+
+/// Whether a line of the summary is of a program.
+fn is_of(line: &str, program: &Path) -> bool {
+    line.contains(&format!("not read: {}: ", program.display()))
+}
+
+#[test]
+fn connections_of_a_program_with_its_own_tls_are_opaque_and_counted_exactly() -> Result<()> {
+    let server = nginx()?;
+    let mut nginx = server.start()?;
+    let said = uv(&server, "/paced/", PACKAGES)?.finish_said()?;
+    nginx.running()?;
+    let count = connections(&server)?;
+    let uv_said = fs::read_to_string(server.directory().join("said"))?;
+    ensure!(count > 0, "uv asked nothing: {uv_said}");
+    let all = said.join("\n");
+    let program = fs::canonicalize(tool("uv")?)?;
+    let lines: Vec<_> = said.iter().filter(|line| line.contains("not read: ")).collect();
+    ensure!(lines.len() == 1 && is_of(lines[0], &program), "{all}");
+    let plural = if count == 1 { "" } else { "s" };
+    ensure!(lines[0].contains(&format!(": {count} connection{plural}, ")), "{count}: {all}");
+    ensure!(lines[0].contains("TLS not readable: no known TLS library"), "{all}");
+    ensure!(lines[0].contains("among the servers: localhost"), "{all}");
+    let warning = format!("TLS of {} is not readable: no known TLS library", program.display());
+    ensure!(said.iter().filter(|line| line.contains(&warning)).count() == 1, "{all}");
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_stays_open_is_told_within_half_a_minute() -> Result<()> {
+    let server = nginx()?;
+    let _nginx = server.start()?;
+    let apiscope = uv(&server, "/slow/", 1)?;
+    let began = Instant::now();
+    let program = fs::canonicalize(tool("uv")?)?;
+    let wanted = format!("{{program=\"{}\",", program.display());
+    let (series, value) = eventually("uv in the ledger", || {
+        // Before the agent listens there is no answer.
+        let metrics = apiscope.metrics().unwrap_or_default();
+        let opaque = |(series, value): &(String, String)| {
+            series.starts_with("apiscope_coverage_connections")
+                && series.contains(&wanted)
+                && series.contains("fate=\"opaque\",reason=\"no_known_library\"")
+                && value != "0"
+        };
+        Ok(metrics.into_iter().find(opaque))
+    })?;
+    let after = began.elapsed();
+    ensure!(after < SOON, "{series} after {after:?}");
+    ensure!(value == "1", "{series} {value}");
+    // nginx writes a request down when it has answered it.
+    ensure!(connections(&server)? == 0, "the connection ended before");
+    Ok(())
+}
+
+#[test]
+fn nothing_of_a_program_that_is_read_is_opaque() -> Result<()> {
+    let server = nginx()?;
+    let _nginx = server.start()?;
+    let target = server.target();
+    let said = Options::new()?.script(CURL, [&target])?.finish_said()?;
+    let opaque = said.iter().find(|line| line.contains("not read"));
+    ensure!(opaque.is_none(), "{}", said.join("\n"));
+    ensure!(connections(&server)? == COUNT, "curl did not ask");
+    Ok(())
+}
+
+#[test]
+fn connections_that_are_read_are_counted_exactly_and_the_unused_apart() -> Result<()> {
+    let server = nginx()?;
+    let apiscope = observe(Options::new()?, &server)?;
+    let mut curl = Command::new("sh");
+    output(curl.args(["-c", CURL, "sh", &server.target()]))?;
+    let count = |fate: &str| -> Result<usize> {
+        let wanted = format!("fate=\"{fate}\"");
+        let series = apiscope.metrics()?.into_iter().filter(|(series, _)| {
+            series.starts_with("apiscope_coverage_connections") && series.contains(&wanted)
+        });
+        series.map(|(_, value)| value.parse::<usize>().context("parse a count")).sum()
+    };
+    // The test itself opens connections to see whether nginx is there: without a byte.
+    eventually("all connections in the ledger", || {
+        Ok((count("decoded")? == COUNT && count("unused")? == 1).then_some(()))
+    })?;
+    ensure!(connections(&server)? == COUNT, "curl did not ask");
+    ensure!(count("opaque")? == 0 && count("unattributed")? == 0, "not all was read");
+    apiscope.stop().map(drop)
+}
