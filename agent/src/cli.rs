@@ -93,6 +93,15 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "MIB", default_value_t = 8,
           value_parser = parse_power_of_two)]
     pub buffer: u32,
+    /// Keep all privileges and system calls for the whole run, to see whether giving
+    /// them up is what a problem comes from.
+    ///
+    /// Otherwise the agent, once everything is opened, drops the capabilities that it
+    /// does not need any more, forbids itself to write anywhere but in its state, and
+    /// refuses to itself the system calls that it never makes. A command after -- keeps
+    /// what apiscope was started with.
+    #[arg(long)]
+    pub no_confine: bool,
     /// Attach programs that do nothing, to measure what attaching costs.
     #[arg(long, hide = true)]
     pub empty_programs: bool,

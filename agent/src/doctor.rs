@@ -14,6 +14,7 @@ use crate::{
         library::{self, Found},
         mappings,
     },
+    run::confine,
 };
 
 /// One line of the report.
@@ -56,6 +57,7 @@ fn check(verdict: Verdict, subject: &str, finding: impl Into<String>) -> Check {
 pub fn host() -> Vec<Check> {
     let mut checks = vec![kernel(), btf(), tracefs(), transport()];
     checks.extend(capabilities());
+    checks.push(confinement());
     checks.push(namespace());
     checks.push(cgroup());
     checks
@@ -106,10 +108,16 @@ fn transport() -> Check {
 
 /// Capabilities, include/uapi/linux/capability.h: number, name, why, and whether
 /// nothing works without.
+const ADMIN: u32 = 21;
 const CAPABILITIES: [(u32, &str, &str, bool); 6] = [
     (39, "CAP_BPF", "loads the programs", true),
     (38, "CAP_PERFMON", "attaches them, reads kernel memory", true),
-    (21, "CAP_SYS_ADMIN", "attaches to TLS libraries; without it only plaintext is seen", false),
+    (
+        ADMIN,
+        "CAP_SYS_ADMIN",
+        "attaches to TLS libraries: this kernel, or kernel.perf_event_paranoid, asks for it",
+        false,
+    ),
     (19, "CAP_SYS_PTRACE", "finds the TLS libraries of other users' processes", false),
     (2, "CAP_DAC_READ_SEARCH", "reads executables that are not world-readable", false),
     (40, "CAP_CHECKPOINT_RESTORE", "opens files by /proc/PID/map_files", false),
@@ -125,10 +133,14 @@ fn capabilities() -> Vec<Check> {
     };
     let has = |number: u32| effective >> number & 1 == 1;
     // Before 5.8 CAP_SYS_ADMIN stood for the first two, and it still implies them.
-    let admin = has(21);
+    let admin = has(ADMIN);
+    let demanded = confine::uprobes_demand_admin() != Some(false);
     CAPABILITIES
         .iter()
         .map(|&(number, name, why, needed)| {
+            if number == ADMIN && !demanded {
+                return check(Verdict::Good, name, "not needed: CAP_PERFMON does on this kernel");
+            }
             let held = has(number) || (admin && matches!(number, 38..=40));
             let verdict = match (held, needed) {
                 (true, _) => Verdict::Good,
@@ -138,6 +150,29 @@ fn capabilities() -> Vec<Check> {
             check(verdict, name, if held { why.to_owned() } else { format!("not held: {why}") })
         })
         .collect()
+}
+
+/// What a run can make sure of once it has started.
+fn confinement() -> Check {
+    let landlock = confine::landlock();
+    let mut can = vec!["drops capabilities".to_owned()];
+    let mut cannot = Vec::new();
+    match landlock {
+        Some(version) => can.push(format!("confines writing (landlock {version})")),
+        None => cannot.push("landlock"),
+    }
+    if confine::seccomp() {
+        can.push("limits system calls (seccomp)".to_owned());
+    } else {
+        cannot.push("seccomp");
+    }
+    let can = format!("once started, a run {}", can.join(", "));
+    if cannot.is_empty() {
+        check(Verdict::Good, "confinement", can)
+    } else {
+        let finding = format!("{can}; the kernel has no {}", cannot.join(" and no "));
+        check(Verdict::Limited, "confinement", finding)
+    }
 }
 
 /// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`

@@ -80,6 +80,19 @@ fn capabilities_are_those_of_the_container() {
 }
 
 #[test]
+fn the_agent_may_confine_itself_further() {
+    let settings = settings().unwrap();
+    let allowed = settings["SystemCallFilter"].join(" ");
+    for call in
+        ["seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"]
+    {
+        assert!(allowed.split(' ').any(|name| name == call), "{call}");
+    }
+    // It would refuse itself what it is refused anyway, and hide that.
+    assert!(!allowed.contains('~'), "{allowed}");
+}
+
+#[test]
 fn what_the_agent_has_to_see_is_not_hidden_from_it() {
     let settings = settings().unwrap();
     for (key, value) in [

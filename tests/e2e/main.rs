@@ -18,6 +18,7 @@ use support::{
 };
 
 mod asyncio;
+mod confine;
 mod coverage;
 mod curl;
 mod gnutls;

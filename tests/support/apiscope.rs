@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
-use crate::{call::Call, child::Process, eventually, net};
+use crate::{call::Call, child::Process, eventually, net, status::Status};
 
 /// After so long without one, no call is on its way.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -120,6 +120,11 @@ impl Apiscope {
             self.process.running()?;
             Ok(net::get(listen, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))
         })
+    }
+
+    /// What each of its threads may do, the one that captures first.
+    pub fn threads(&self) -> Result<Vec<Status>> {
+        Status::of_threads(self.process.pid())
     }
 
     /// Calls reported so far.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod go;
 pub mod net;
 pub mod server;
+pub mod status;
 
 use std::{
     env,

@@ -1,7 +1,7 @@
 //! `GET /metrics`, `/healthz`, `/readyz` and `/version`.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use super::metrics::Metrics;
 
@@ -37,12 +37,18 @@ pub struct Server {
     address: SocketAddr,
 }
 
+/// Listens on an address, for a [`Server`].
+pub fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!("listen on {address} for /metrics; choose another address with --listen")
+    })
+}
+
 impl Server {
-    /// Listens on an address.
-    pub async fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("listen on {address} for /metrics; choose another address with --listen")
-        })?;
+    /// Answers on a socket that listens. Within a runtime.
+    pub fn start(listener: TcpListener, metrics: Arc<Metrics>) -> Result<Self> {
+        listener.set_nonblocking(true).context("make the socket one that does not block")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("take the socket")?;
         let address = listener.local_addr().context("read the address")?;
         let ready = Arc::new(AtomicBool::new(false));
         let shared = Shared { metrics, ready: Arc::clone(&ready) };
@@ -113,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_the_flag_and_metrics_are_served() {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::start(address, Arc::new(Metrics::new())).await.unwrap();
+        let server = Server::start(listen(address).unwrap(), Arc::new(Metrics::new())).unwrap();
         assert!(ask(server.address(), "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(ask(server.address(), "/readyz").await.starts_with("HTTP/1.1 503"));
         server.ready();
@@ -123,11 +129,11 @@ mod tests {
         assert!(ask(server.address(), "/nothing").await.starts_with("HTTP/1.1 404"));
     }
 
-    #[tokio::test]
-    async fn an_address_in_use_is_said() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    #[test]
+    fn an_address_in_use_is_said() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = Server::start(address, Arc::new(Metrics::new())).await.unwrap_err();
+        let error = listen(address).unwrap_err();
         assert!(format!("{error:#}").contains("--listen"), "{error:#}");
     }
 }

@@ -11,6 +11,7 @@ pub mod process;
 pub mod scope;
 mod tls;
 mod transport;
+pub(crate) mod uprobe;
 
 use std::{
     fmt,

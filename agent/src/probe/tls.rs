@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    num::NonZeroU32,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,10 +12,7 @@ use agent_common::scope::FileKey;
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf,
-    programs::{
-        UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
-    },
+    programs::{ProbeKind, UProbe},
     util::KernelVersion,
 };
 
@@ -25,6 +22,7 @@ use super::{
     go,
     library::{self, Found},
     scope::file_key,
+    uprobe::{Link, Place},
 };
 use crate::event::verdict::{FileVerdict, Unhooked};
 
@@ -66,6 +64,7 @@ pub struct Libraries {
     looked: HashMap<FileKey, Looked>,
     attached: HashSet<(FileKey, Option<u32>)>,
     list: Vec<Attached>,
+    links: Vec<Link>,
 }
 
 impl Libraries {
@@ -87,6 +86,7 @@ impl Libraries {
             looked: HashMap::new(),
             attached: HashSet::new(),
             list: Vec::new(),
+            links: Vec::new(),
         })
     }
 
@@ -144,19 +144,18 @@ impl Libraries {
         if self.attached.contains(&(key, pid)) {
             return Ok((verdict, None));
         }
-        let scope = match pid.and_then(NonZeroU32::new) {
-            Some(pid) => UProbeScope::OneProcess(pid),
-            None => UProbeScope::AllProcesses,
-        };
+        let cookie = self.cookies.then_some(u64::from(library.index));
+        let mut links = Vec::new();
         for &Point { offset, program: name, symbol } in &*points {
-            let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(offset),
-                cookie: self.cookies.then_some(u64::from(library.index)),
-            };
-            program(ebpf, name)?
-                .attach(point, file, scope)
-                .with_context(|| format!("attach {name} to {symbol} of {}", library.name))?;
+            let program = program(ebpf, name)?;
+            let at_return = matches!(program.kind(), ProbeKind::Return);
+            let place = Place { file, offset, at_return, pid };
+            let link = Link::new(program.fd()?.as_fd(), place, cookie);
+            links.push(
+                link.with_context(|| format!("attach {name} to {symbol} of {}", library.name))?,
+            );
         }
+        self.links.append(&mut links);
         self.attached.insert((key, pid));
         Ok((verdict, Some(library)))
     }

@@ -1,7 +1,6 @@
 //! Writes the state on disk, in a thread of its own: the stages never wait for it.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
-    detect::Finding,
-    export::store::{State, Store},
-    inventory::Changes,
-    pipeline::Pipeline,
+    detect::Finding, export::store::Store, inventory::Changes, pipeline::Pipeline,
+    run::confine::Helper,
 };
 
 /// What is written at once.
@@ -36,21 +33,20 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the state and gives what it holds.
-    pub fn open(directory: &Path) -> Result<(Self, State)> {
-        let mut store = Store::open(directory)?;
-        let state = store.load()?;
+    /// Starts the thread that writes to an open state.
+    pub fn start(mut store: Store, helper: Helper) -> Self {
         let busy = Arc::new(AtomicBool::new(false));
         let (sender, receiver): (_, Receiver<Batch>) = sync_channel(1);
         let writing = Arc::clone(&busy);
         let writer = thread::spawn(move || {
+            helper.enter();
             for batch in receiver {
                 store.apply(&batch.changes, &batch.findings)?;
                 writing.store(false, Ordering::Release);
             }
             Ok(())
         });
-        Ok((Self { sender: Some(sender), writer: Some(writer), busy }, state))
+        Self { sender: Some(sender), writer: Some(writer), busy }
     }
 
     /// Passes on what changed, unless the writer is behind: then changes gather where

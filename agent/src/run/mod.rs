@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod child;
+pub mod confine;
 pub mod keeper;
 pub mod live;
 pub mod printer;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::info;
 
 use crate::{
@@ -28,9 +30,14 @@ use crate::{
     cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, TransportArg},
     probe::{
         Scope, Settings, Transport,
-        launch::{self, CommandOutput},
+        launch::{self, CommandOutput, Held},
     },
-    run::{capture::Capture, child::Command, sinks::Sinks},
+    run::{
+        capture::Capture,
+        child::Command,
+        confine::{Confined, Needs, Privileged},
+        sinks::{Opened, Sinks},
+    },
 };
 
 /// How long records may still come after a command has ended: those of processes
@@ -114,16 +121,25 @@ impl Ending {
     }
 }
 
-/// Starts the command of a scope, if it has one, held until it is observed.
-pub fn start_command(
+/// Forks the command of a scope, if it has one: it inherits all that the run was started
+/// with, and waits until it is observed.
+fn hold_command(_: &Privileged, args: &ScopeArgs, output: CommandOutput) -> Result<Option<Held>> {
+    let wanted = !args.command.is_empty();
+    wanted.then(|| launch::hold(&args.command, output)).transpose()
+}
+
+/// Gives up what the rest of a run does not need, unless told not to.
+fn confine(start: Privileged, capture: &CaptureArgs, needs: Needs<'_>) -> Confined {
+    if capture.no_confine { start.go_on() } else { start.confine(needs) }
+}
+
+/// Lets the command of a scope run, observed.
+fn start_command(
     capture: &mut Capture,
     args: &ScopeArgs,
-    output: CommandOutput,
+    held: Option<Held>,
 ) -> Result<Option<Command>> {
-    if args.command.is_empty() {
-        return Ok(None);
-    }
-    let held = launch::hold(&args.command, output)?;
+    let Some(held) = held else { return Ok(None) };
     if let Some(program) = args.command.first().and_then(|name| launch::find(name))
         && !args.no_follow
     {
@@ -134,9 +150,11 @@ pub fn start_command(
 }
 
 /// The runtime of everything that waits: signals, the metrics endpoint, the view.
-fn runtime() -> Result<tokio::runtime::Runtime> {
+fn runtime(confined: &Confined) -> Result<tokio::runtime::Runtime> {
+    let helper = confined.helper();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .on_thread_start(move || helper.enter())
         .enable_all()
         .build()
         .context("start the runtime")
@@ -166,21 +184,30 @@ pub fn stop_on_signals(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
 
 /// `apiscope run`. Returns the exit code.
 pub fn run(args: &RunArgs) -> Result<u8> {
-    let runtime = runtime()?;
-    let stop = stop_on_signals(&runtime);
     let output = choose(args.print.output);
-    let settings = settings(&args.scope, &args.capture);
-    let mut capture = Capture::start(&settings)?;
-    info!("observing {}", settings.scope.describe());
-    let mut sinks = Sinks::open(args, output, &runtime, &capture)?;
-    let mut pipeline = sinks.pipeline();
     let command_output = match output {
         OutputArg::Tui => CommandOutput::Discard,
         OutputArg::None => CommandOutput::Inherit,
         _ => CommandOutput::ToStderr,
     };
-    let command = start_command(&mut capture, &args.scope, command_output)?;
+    let start = Privileged::new();
+    let held = hold_command(&start, &args.scope, command_output)?;
+    raise_descriptors();
+    let settings = settings(&args.scope, &args.capture);
+    let mut capture = Capture::start(&settings)?;
+    info!("observing {}", settings.scope.describe());
+    let directory = (!args.print.no_state).then_some(&*args.print.state);
+    let opened = Opened::open(args.listen, directory)?;
+    let terminal = output == OutputArg::Tui;
+    let needs = Needs { directory, terminal, command: held.is_some() };
+    let confined = confine(start, &args.capture, needs);
+    let runtime = runtime(&confined)?;
+    let stop = stop_on_signals(&runtime);
+    let mut sinks = Sinks::start(args, output, opened, &runtime, &confined, &capture)?;
+    let mut pipeline = sinks.pipeline();
+    let command = start_command(&mut capture, &args.scope, held)?;
     release_memory();
+    confined.seal();
     sinks.ready();
     let mut ending = Ending::new(stop, args.duration, command);
     let mut events = Vec::new();
@@ -208,6 +235,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     sinks.calls(&mut observed);
     sinks.close(&runtime, &mut capture, &mut pipeline)?;
     Ok(ending.code())
+}
+
+/// Lets the run open as many files as it may: each hooked function of a library is one. A
+/// command was forked before, and keeps what it was given.
+fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now }) {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Gives back what the start needed: looking through the kernel's types takes several

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use super::confine::Helper;
+
 /// Blocks of lines that may wait, and the size at which a block is passed on.
 const BLOCKS: usize = 256;
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -28,13 +30,14 @@ pub struct Printer {
 
 impl Printer {
     /// Writes to standard output.
-    pub fn stdout() -> Self {
-        Self::new(io::stdout())
+    pub fn stdout(helper: Helper) -> Self {
+        Self::new(io::stdout(), helper)
     }
 
-    fn new(mut to: impl io::Write + Send + 'static) -> Self {
+    fn new(mut to: impl io::Write + Send + 'static, helper: Helper) -> Self {
         let (sender, receiver) = sync_channel::<Vec<u8>>(BLOCKS);
         let writer = thread::spawn(move || {
+            helper.enter();
             for block in receiver {
                 to.write_all(&block)?;
                 to.flush()?;
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn lines_arrive_in_order() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut printer = Printer::new(writer);
+        let mut printer = Printer::new(writer, Helper::default());
         for number in 0..1000 {
             printer.line(|out| out.extend_from_slice(format!("{number}\n").as_bytes()));
         }
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn a_reader_that_does_not_read_costs_lines_that_are_counted() {
         let (_reader, writer) = io::pipe().unwrap();
-        let mut printer = Printer::new(writer);
+        let mut printer = Printer::new(writer, Helper::default());
         let line = vec![b'x'; BLOCK_BYTES];
         for _ in 0..BLOCKS + 20 {
             printer.line(|out| out.extend_from_slice(&line));

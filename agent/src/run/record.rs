@@ -2,7 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Ending, LAST_EVENTS, runtime, settings, start_command, stop_on_signals};
+use super::{
+    Ending, LAST_EVENTS, confine,
+    confine::{Needs, Privileged},
+    hold_command, raise_descriptors, runtime, settings, start_command, stop_on_signals,
+};
 use crate::{
     cli::RecordArgs,
     event::file::{Header, Writer},
@@ -15,8 +19,9 @@ const FILE_MAX: u64 = 16 << 30;
 
 /// Records until the end. Returns the exit code.
 pub fn record(args: &RecordArgs) -> Result<u8> {
-    let runtime = runtime()?;
-    let stop = stop_on_signals(&runtime);
+    let start = Privileged::new();
+    let held = hold_command(&start, &args.scope, CommandOutput::Inherit)?;
+    raise_descriptors();
     let settings = settings(&args.scope, &args.capture);
     let mut capture = Capture::start(&settings)?;
     let header = Header {
@@ -30,7 +35,12 @@ pub fn record(args: &RecordArgs) -> Result<u8> {
     let mut writer = Writer::create(file, &header, FILE_MAX).with_context(|| {
         format!("make {}; a recording is never written over a file that is there", file.display())
     })?;
-    let command = start_command(&mut capture, &args.scope, CommandOutput::Inherit)?;
+    let needs = Needs { command: held.is_some(), ..Needs::default() };
+    let confined = confine(start, &args.capture, needs);
+    let runtime = runtime(&confined)?;
+    let stop = stop_on_signals(&runtime);
+    let command = start_command(&mut capture, &args.scope, held)?;
+    confined.seal();
     let mut ending = Ending::new(stop, args.duration, command);
     let mut events = Vec::with_capacity(LAST_EVENTS);
     while !ending.reached()? {

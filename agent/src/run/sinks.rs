@@ -1,6 +1,8 @@
 //! Where observed calls go, and what is told of the run.
 
 use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,9 +16,22 @@ use crate::{
     cli::{OutputArg, ReplayArgs, RunArgs},
     detect::Severity,
     event::Event,
-    export::{coverage, endpoint::Server, json::JsonLines, lines, metrics::Metrics, store::State},
+    export::{
+        coverage,
+        endpoint::{self, Server},
+        json::JsonLines,
+        lines,
+        metrics::Metrics,
+        store::{State, Store},
+    },
     pipeline::{self, Observed, Pipeline},
-    run::{capture::Capture, keeper::Keeper, live::Live, printer::Printer},
+    run::{
+        capture::Capture,
+        confine::{Confined, Helper},
+        keeper::Keeper,
+        live::Live,
+        printer::Printer,
+    },
 };
 
 /// How often counters, gauges and the state on disk are brought up to date.
@@ -27,6 +42,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Programs and reasons that are warned of when TLS is not readable.
 const WARNINGS_MAX: u32 = 100;
+
+/// What may take privileges to open: before any is given up, and before the threads that
+/// use it.
+#[derive(Debug, Default)]
+pub struct Opened {
+    listener: Option<TcpListener>,
+    store: Option<(Store, State)>,
+}
+
+impl Opened {
+    /// Listens on an address, and opens the state in a directory with what it holds.
+    pub fn open(listen: Option<SocketAddr>, directory: Option<&Path>) -> Result<Self> {
+        let listener = listen.map(endpoint::listen).transpose()?;
+        let store = directory.map(Store::open).transpose()?;
+        let store = store.map(|store| store.load().map(|state| (store, state))).transpose()?;
+        Ok(Self { listener, store })
+    }
+}
 
 /// Everything that a run feeds.
 #[derive(Debug)]
@@ -45,23 +78,25 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Opens what was asked for.
-    pub fn open(
+    /// Starts what writes, prints, serves and shows.
+    pub fn start(
         args: &RunArgs,
         output: OutputArg,
+        opened: Opened,
         runtime: &Runtime,
+        confined: &Confined,
         capture: &Capture,
     ) -> Result<Self> {
         let metrics = Arc::new(Metrics::new());
-        let server = args
-            .listen
-            .map(|address| runtime.block_on(Server::start(address, Arc::clone(&metrics))))
+        let _guard = runtime.enter();
+        let server = opened
+            .listener
+            .map(|listener| Server::start(listener, Arc::clone(&metrics)))
             .transpose()?;
-        let directory = (!args.print.no_state).then_some(&*args.print.state);
-        let (keeper, restored) = directory.map(Keeper::open).transpose()?.unzip();
+        let (keeper, restored) = keep(opened.store, &confined.helper());
         Ok(Self {
             output,
-            printer: Printer::stdout(),
+            printer: Printer::stdout(confined.helper()),
             json: JsonLines { body_hash: args.print.body_hash },
             metrics,
             server,
@@ -76,10 +111,11 @@ impl Sinks {
 
     /// Opens what a replay was asked for.
     pub fn for_replay(args: &ReplayArgs) -> Result<Self> {
-        let (keeper, restored) = args.state.as_deref().map(Keeper::open).transpose()?.unzip();
+        let opened = Opened::open(None, args.state.as_deref())?;
+        let (keeper, restored) = keep(opened.store, &Helper::default());
         Ok(Self {
             output: super::choose_lines(args.output),
-            printer: Printer::stdout(),
+            printer: Printer::stdout(Helper::default()),
             json: JsonLines { body_hash: args.body_hash },
             metrics: Arc::new(Metrics::new()),
             server: None,
@@ -231,6 +267,11 @@ impl Sinks {
         keeper.save(pipeline, true)?;
         keeper.close()
     }
+}
+
+/// Starts the keeper of a state; what it holds.
+fn keep(store: Option<(Store, State)>, helper: &Helper) -> (Option<Keeper>, Option<State>) {
+    store.map(|(store, state)| (Keeper::start(store, helper.clone()), state)).unzip()
 }
 
 /// Says what a run has seen.
