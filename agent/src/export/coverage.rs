@@ -13,6 +13,9 @@ use crate::{
 /// Longest name of a program or a server that is shown, characters.
 const NAME_MAX: usize = 120;
 
+/// Characters of a reason that are shown.
+const REASON_MAX: usize = 300;
+
 /// Characters of a container id that are shown, as docker does.
 const CONTAINER_LEN: usize = 12;
 
@@ -112,7 +115,11 @@ fn why(reason: Reason, detail: Option<&Arc<str>>) -> String {
         (_, Some(detail)) => detail,
         (_, None) => reason.text(),
     };
-    printable(text).into_owned()
+    let mut cut: String = text.chars().take(REASON_MAX).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    printable(&cut).into_owned()
 }
 
 /// A program, by its name and container.

@@ -90,8 +90,12 @@ impl FlowTable {
 
     fn socket_entry(&mut self, flow: &mut Flow, ended: bool) -> Option<Entry> {
         let (fate, bytes) = match &flow.kind {
-            Kind::New => return None,
-            Kind::Carrier(carrier) => (fate(carrier.content(), ended)?, Some(flow.reached)),
+            // Of one that was evicted before, the ledger knows more.
+            Kind::New => return flow.booked,
+            Kind::Carrier(carrier) => match (carrier.content(), flow.booked) {
+                (Content::Undecided, Some(before)) => (before.fate, Some(flow.reached)),
+                (content, _) => (fate(content, ended)?, Some(flow.reached)),
+            },
             // The kernel side gave it up and counts no more of its bytes.
             Kind::Other(fate) => (*fate, None),
             Kind::Tls(_) => {
@@ -126,6 +130,8 @@ impl FlowTable {
         let before = flow.booked.map(|entry| entry.fate);
         let decided = matches!(before, Some(Fate::Opaque(_) | Fate::Unattributed));
         let fate = match before {
+            // It was bound before it was evicted.
+            Some(fate @ (Fate::Decoded | Fate::Http2 | Fate::Other)) => fate,
             Some(fate) if decided && !ended => fate,
             _ if ended && !decided && !tls.used(flow.reached) => Fate::Unused,
             _ if ended || tls.moves_since.is_some_and(|since| self.waited(since)) => {

@@ -11,6 +11,10 @@ use crate::{
     event::verdict::ProcessVerdict,
 };
 
+/// Containers of one program that have rows of their own; the others share one without a
+/// container. A job that runs each minute makes a container each time.
+const CONTAINERS_MAX: u32 = 16;
+
 /// Server names that a row keeps.
 const SERVER_NAMES_MAX: usize = 4;
 
@@ -133,6 +137,8 @@ pub struct News {
 pub struct Coverage {
     rows: Vec<Row>,
     index: AHashMap<Program, RowId>,
+    /// Rows of each program's containers.
+    containers: AHashMap<Arc<str>, u32>,
     limit: usize,
     other: Option<RowId>,
     unknown: Option<RowId>,
@@ -152,6 +158,7 @@ impl Coverage {
         Self {
             rows: Vec::new(),
             index: AHashMap::new(),
+            containers: AHashMap::new(),
             limit,
             other: None,
             unknown: None,
@@ -176,11 +183,22 @@ impl Coverage {
 
     /// The row of a process.
     pub(crate) fn row(&mut self, process: &Process) -> RowId {
-        let program = Program::of(process);
+        let mut program = Program::of(process);
         if let Some(row) = self.index.get(&program) {
             return *row;
         }
+        if program.container.is_some()
+            && self.containers.get(&program.name).is_some_and(|rows| *rows >= CONTAINERS_MAX)
+        {
+            program.container = None;
+            if let Some(row) = self.index.get(&program) {
+                return *row;
+            }
+        }
         if self.index.len() < self.limit {
+            if program.container.is_some() {
+                *self.containers.entry(Arc::clone(&program.name)).or_default() += 1;
+            }
             let row = self.add(program.clone());
             self.index.insert(program, row);
             return row;

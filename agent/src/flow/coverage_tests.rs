@@ -301,6 +301,60 @@ fn server_names_of_a_row_are_bounded() {
     assert_eq!(coverage.take_news().len(), 1);
 }
 
+#[test]
+fn certificates_of_a_client_are_no_data() {
+    let mut table = table();
+    let hello = hello();
+    let mut out = Vec::new();
+    let sent = hello.len() as u64;
+    table.data(data(1, Protocol::TLS, Direction::EGRESS, 0, &hello), &mut out);
+    table.data(records(1, Direction::INGRESS, 0, 2000, &[22, 20, 23, 23]), &mut out);
+    // Certificate, CertificateVerify, Finished.
+    let flight = Data {
+        payload: Bytes::from_static(&[
+            20, 3, 3, 0, 1, 23, 3, 3, 4, 0, 23, 3, 3, 1, 24, 23, 3, 3, 0, 53,
+        ]),
+        ..records(1, Direction::EGRESS, sent, 1400, &[])
+    };
+    table.data(flight, &mut out);
+    // Tickets.
+    table.data(records(1, Direction::INGRESS, 2000, 500, &[23, 23]), &mut out);
+    tick(&mut table, 60);
+    assert_eq!(fates(&table), []);
+    end(&mut table, 1, [2500, sent + 1400]);
+    assert_eq!(fates(&table), [(Fate::Unused, 1, [2500, sent + 1400])]);
+}
+
+#[test]
+fn a_connection_that_was_evicted_and_goes_on_is_one_connection() {
+    let limits = Limits { flows: 1, ..Limits::default() };
+    let mut table = FlowTable::new(limits, http::Limits::default());
+    table.process(process(PID, "/usr/bin/app"));
+    let mut out = Vec::new();
+    for round in 0..3 {
+        for id in 1..3 {
+            let at = round * GET.len() as u64;
+            table.data(data(id, Protocol::HTTP1, Direction::INGRESS, at, GET), &mut out);
+        }
+    }
+    table.finish(&mut out);
+    assert!(table.stats().evicted_full > 2);
+    assert_eq!(fates(&table), [(Fate::Decoded, 2, [108, 0])]);
+}
+
+#[test]
+fn containers_of_one_program_share_a_row_when_they_are_many() {
+    let mut coverage = Coverage::new(100);
+    for number in 0..40_u32 {
+        let mut process = Process::clone(&process(number + 1, "/usr/bin/job"));
+        process.container_id = Some(format!("{number:064x}"));
+        coverage.row(&process);
+    }
+    let rows = coverage.rows();
+    assert_eq!(rows.len(), 17);
+    assert_eq!(rows.iter().filter(|row| row.program.container.is_none()).count(), 1);
+}
+
 proptest! {
     /// Whatever is learned in whatever order: every connection is in the ledger once.
     #[test]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use agent_common::record::{FlowId, Tuple};
+use agent_common::record::{FlowId, Layer, Tuple};
 
 use super::{
     binder::Session,
     carrier::{Carrier, SessionFacts},
+    coverage::Entry,
     table::{Flow, FlowTable, Key, Kind},
 };
 use crate::{
@@ -77,7 +78,7 @@ impl FlowTable {
             opened: data.time,
             reached: [0; 2],
             lost: Missing::default(),
-            booked: None,
+            booked: self.evicted.remove(&key),
             looked: Timestamp(0),
             kind,
         };
@@ -94,7 +95,23 @@ impl FlowTable {
 
     /// Takes a flow out; what it holds comes out with it.
     pub(super) fn close(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
-        let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        self.take_out(slot, time, out);
+    }
+
+    /// The same, of one that may go on: should it, it is no other connection.
+    fn evict(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
+        if let Some((key, Some(entry))) = self.take_out(slot, time, out) {
+            self.evicted.insert(key, entry);
+        }
+    }
+
+    fn take_out(
+        &mut self,
+        slot: usize,
+        time: Timestamp,
+        out: &mut Vec<Call>,
+    ) -> Option<(Key, Option<Entry>)> {
+        let mut flow = self.slots.get_mut(slot).and_then(Option::take)?;
         self.carry(&mut flow, slot, out, |carrier, work| carrier.close(time, work));
         self.book(&mut flow, true);
         self.index.remove(&flow.key);
@@ -118,6 +135,21 @@ impl FlowTable {
         } else {
             self.names.remove(&flow.key.flow);
         }
+        Some((flow.key, flow.booked))
+    }
+
+    /// When a flow was used last. The kernel side tells no more of a socket that is bound,
+    /// but of its session.
+    fn used_last(&self, flow: &Flow) -> Timestamp {
+        let session = match &flow.kind {
+            Kind::Tls(_) => self.binder.session_of(flow.key.flow),
+            _ => None,
+        };
+        let session = session.and_then(|session| {
+            let slot = self.index.get(&Key::new(Layer::TLS, session.flow, session.tgid))?;
+            self.slots.get(*slot)?.as_deref()
+        });
+        session.map_or(flow.last, |session| session.last.max(flow.last))
     }
 
     /// Evicts the least recently used of a few flows.
@@ -127,7 +159,7 @@ impl FlowTable {
         for _ in 0..self.slots.len() {
             self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
             if let Some(Some(flow)) = self.slots.get(self.hand) {
-                let candidate = (flow.last, self.hand);
+                let candidate = (self.used_last(flow), self.hand);
                 oldest = Some(oldest.map_or(candidate, |oldest| oldest.min(candidate)));
                 seen += 1;
                 if seen >= SAMPLE {
@@ -137,7 +169,7 @@ impl FlowTable {
         }
         if let Some((_, slot)) = oldest {
             self.stats.evicted_full += 1;
-            self.close(slot, now, out);
+            self.evict(slot, now, out);
         }
     }
 
@@ -165,14 +197,14 @@ impl FlowTable {
             let Some(mut flow) = self.slots.get_mut(self.hand).and_then(Option::take) else {
                 continue;
             };
-            let idle = now.nanos_since(flow.last) > self.limits.idle_ns;
+            let idle = now.nanos_since(self.used_last(&flow)) > self.limits.idle_ns;
             if !idle {
                 self.book(&mut flow, false);
             }
             self.put(self.hand, flow);
             if idle {
                 self.stats.evicted_idle += 1;
-                self.close(self.hand, now, out);
+                self.evict(self.hand, now, out);
             }
         }
     }

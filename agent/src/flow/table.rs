@@ -119,6 +119,8 @@ pub struct FlowTable {
     /// What the flow that is worked on has lost; empty between flows.
     pub(super) lost: Missing,
     pub(super) coverage: Coverage,
+    /// What the ledger holds of connections that were evicted, and may go on.
+    pub(super) evicted: Recent<Key, Entry>,
     /// When the latest session of a process that ended unbound moved plaintext.
     pub(super) unbound: Recent<u32, Timestamp>,
     pub(super) stats: Stats,
@@ -150,6 +152,7 @@ impl FlowTable {
             exchanges: Vec::new(),
             lost: Missing::default(),
             coverage: Coverage::new(limits.programs),
+            evicted: Recent::new(limits.flows),
             unbound: Recent::new(limits.processes),
             stats: Stats::default(),
             now: Timestamp(0),

@@ -13,9 +13,10 @@ use crate::{
     event::Data,
 };
 
-/// What a client sends of a TLS 1.3 handshake after its hello, of most: a change of
-/// cipher, its Finished and an alert. It is sent as application data too.
-const FINISHED_MAX: u64 = 128;
+/// Lengths of a record of TLS 1.3 with a Finished, the last message of a client's handshake:
+/// its header, a hash of 32 or 48 bytes, the true type and the tag (RFC 8446 sections 4.4.4
+/// and 5.2). Certificates before it are application data on the wire too.
+const FINISHED_LENS: [u16; 2] = [53, 69];
 
 /// Length of a record of TLS 1.3 with an alert, of which one ends every connection: two
 /// bytes, the true type and the tag (RFC 8446 sections 5.2 and 6).
@@ -38,6 +39,8 @@ pub(super) struct TlsSocket {
     hello_len: u64,
     /// Records of application data that were seen to begin, by direction.
     records: [u32; 2],
+    /// Of TLS 1.3: how many of the client's came after its Finished, once that was seen.
+    after_finished: Option<u32>,
     /// Since when application data was seen in both directions.
     pub(super) moves_since: Option<Timestamp>,
     /// What its session carried when it was looked at last.
@@ -114,19 +117,35 @@ impl TlsSocket {
     /// Takes the headers of records that began; `reached` is how far each direction has
     /// come.
     pub(super) fn records(&mut self, data: &Data, reached: [u64; 2]) {
-        // Application data; of TLS 1.3 that is all but the hellos, alerts too.
-        let found = data.payload.chunks_exact(5).filter(|header| match header {
-            [23, _, _, len @ ..] => self.is_old() || *len != ALERT_LEN.to_be_bytes(),
-            _ => false,
-        });
-        let found = u32::try_from(found.count()).unwrap_or(u32::MAX);
-        if let Some(records) = self.records.get_mut(usize::from(data.direction.0 & 1)) {
-            *records = records.saturating_add(found);
+        for header in data.payload.chunks_exact(5) {
+            if let [23, _, _, len @ ..] = header
+                && let Ok(len) = <[u8; 2]>::try_from(len)
+            {
+                self.record(data.direction, u16::from_be_bytes(len));
+            }
         }
         if self.moves_since.is_none()
             && [Direction::INGRESS, Direction::EGRESS].iter().all(|it| self.moves(*it, reached))
         {
             self.moves_since = Some(data.time);
+        }
+    }
+
+    /// Takes the header of a record of application data; of TLS 1.3 that is all but the
+    /// hellos, alerts too.
+    fn record(&mut self, direction: Direction, len: u16) {
+        if !self.is_old() && len == ALERT_LEN {
+            return;
+        }
+        if let Some(records) = self.records.get_mut(usize::from(direction.0 & 1)) {
+            *records = records.saturating_add(1);
+        }
+        if self.client == Some(direction) {
+            match &mut self.after_finished {
+                Some(after) => *after = after.saturating_add(1),
+                None if FINISHED_LENS.contains(&len) => self.after_finished = Some(0),
+                None => {}
+            }
         }
     }
 
@@ -153,7 +172,8 @@ impl TlsSocket {
             return records > 0;
         }
         let beyond = reached.get(side).map_or(0, |reached| reached.saturating_sub(self.hello_len));
-        records > 1 || (records > 0 && beyond > FINISHED_MAX) || beyond > HANDSHAKE_MAX
+        // Where no Finished was seen, its header was lost, or is in a record with others.
+        self.after_finished.map_or(records > 1, |after| after > 0) || beyond > HANDSHAKE_MAX
     }
 
     /// Gives up reading hellos that are not complete.

@@ -67,6 +67,8 @@ impl Verdicts {
         }
         if let Some(known) = self.by_pid.get_mut(&pid) {
             known.used = Some(now);
+            // Told again: who was told may have forgotten.
+            known.told = None;
             known.verdict.looked |= found;
         }
     }

@@ -1,6 +1,8 @@
 //! The coverage ledger as metrics. Gauges, not counters: a connection that is bound late
 //! goes over to another fate.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -9,6 +11,7 @@ use prometheus_client::{
 
 use super::{Metrics, raise};
 use crate::{
+    call::Missing,
     export::coverage::name,
     flow::coverage::{Count, Coverage, Fate, OTHER, Row},
 };
@@ -82,9 +85,14 @@ impl CoverageMetrics {
     fn set(&self, coverage: &Coverage) {
         let rows = coverage.rows();
         let (own, rest) = rows.split_at(rows.len().min(PROGRAMS_MAX));
+        // Names that are cut may be the same.
+        let mut alike: BTreeMap<(String, &str), Vec<&Row>> = BTreeMap::new();
         for row in own {
             let container = row.program.container.as_deref().unwrap_or_default();
-            self.rows(&name(&row.program.name), container, &[row]);
+            alike.entry((name(&row.program.name), container)).or_default().push(row);
+        }
+        for ((program, container), rows) in alike {
+            self.rows(&program, container, &rows);
         }
         if !rest.is_empty() {
             self.rows(OTHER, "", &rest.iter().collect::<Vec<_>>());
@@ -124,14 +132,17 @@ impl CoverageMetrics {
                 self.bytes.get_or_create(&moved).set(number(bytes));
             }
         }
-        for (cause, _) in rows.iter().flat_map(|row| row.lost.iter()) {
-            let lost = rows.iter().flat_map(|row| row.lost.iter()).filter(|it| it.0 == cause);
+        let mut lost = Missing::default();
+        for row in rows {
+            lost.merge(&row.lost);
+        }
+        for (cause, bytes) in lost.iter() {
             let labels = Lost {
                 program: program.clone(),
                 container_id: container_id.clone(),
                 cause: cause.as_str(),
             };
-            raise(&self.lost.get_or_create(&labels), lost.map(|(_, bytes)| bytes).sum());
+            raise(&self.lost.get_or_create(&labels), bytes);
         }
     }
 }

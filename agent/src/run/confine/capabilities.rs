@@ -68,7 +68,7 @@ pub(super) fn needed(demands: Demands, command: bool) -> CapsHashSet {
 /// those that are left, by name.
 pub(super) fn keep(needed: &CapsHashSet) -> Result<Vec<String>> {
     let held = caps::read(None, CapSet::Permitted).context("read capabilities")?;
-    let kept: CapsHashSet = held.intersection(needed).copied().collect();
+    let kept = kept_of(&held, needed);
     // First, for it takes a capability. Without that the set stays: nothing that is
     // executed gains from it under no_new_privs.
     for capability in caps::all() {
@@ -84,6 +84,19 @@ pub(super) fn keep(needed: &CapsHashSet) -> Result<Vec<String>> {
     let mut names: Vec<_> = kept.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// What is kept of what is held. `CAP_SYS_ADMIN` stands for those that were taken out of
+/// it (5.8, 5.9): who holds it without one of these needs it in its place.
+fn kept_of(held: &CapsHashSet, needed: &CapsHashSet) -> CapsHashSet {
+    const OF_ADMIN: [Capability; 3] =
+        [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_CHECKPOINT_RESTORE];
+    let mut kept: CapsHashSet = held.intersection(needed).copied().collect();
+    let stands_in = OF_ADMIN.iter().any(|it| needed.contains(it) && !held.contains(it));
+    if stands_in && held.contains(&Capability::CAP_SYS_ADMIN) {
+        kept.insert(Capability::CAP_SYS_ADMIN);
+    }
+    kept
 }
 
 /// Gives up all, in a thread that needs none.
@@ -104,6 +117,7 @@ fn holds(demands: Demands, attempt: impl FnOnce() -> bool + Send) -> bool {
     thread::scope(|scope| {
         let asked = scope.spawn(|| {
             let held = caps::read(None, CapSet::Permitted).ok()?;
+            // Without what may stand in for others: it is the one that is asked for.
             let kept = held.intersection(&needed(demands, false)).copied().collect();
             caps::set(None, CapSet::Effective, &kept).ok()?;
             Some(attempt())
@@ -142,6 +156,20 @@ mod tests {
         let most = needed(Demands { admin: true, bpf: true }, true);
         let more = [Capability::CAP_SYS_ADMIN, Capability::CAP_BPF, Capability::CAP_KILL];
         assert_eq!(most.difference(&least).copied().collect::<CapsHashSet>(), more.into());
+    }
+
+    #[test]
+    fn the_old_capability_stays_where_it_stands_for_newer_ones() {
+        let least = needed(Demands { admin: false, bpf: false }, false);
+        let all: CapsHashSet = caps::all();
+        assert_eq!(kept_of(&all, &least), least);
+        let mut older = all;
+        older.remove(&Capability::CAP_BPF);
+        assert_eq!(kept_of(&older, &least), least, "what is not needed is not stood in for");
+        older.remove(&Capability::CAP_CHECKPOINT_RESTORE);
+        assert!(kept_of(&older, &least).contains(&Capability::CAP_SYS_ADMIN));
+        older.remove(&Capability::CAP_SYS_ADMIN);
+        assert!(!kept_of(&older, &least).contains(&Capability::CAP_SYS_ADMIN), "nor invented");
     }
 
     #[test]
