@@ -34,6 +34,7 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("apiscope_decode_errors_total", &["stage"]),
     ("apiscope_queue_dropped_total", &["queue"]),
     ("apiscope_probes_attached", &[]),
+    ("apiscope_time_to_probe_seconds", &[]),
     ("apiscope_dropped_series_total", &[]),
     ("apiscope_build_info", &["version", "revision", "rustc"]),
     ("process_cpu_seconds_total", &[]),

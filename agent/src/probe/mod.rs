@@ -33,7 +33,7 @@ use aya::{
     util::KernelVersion,
 };
 pub use scope::Scope;
-pub use tls::{Attached, Libraries, Mapping, installed, mappings};
+pub use tls::{Attached, Libraries, Mapping, installed, is_gone, mappings};
 pub use transport::{Record, Source, Transport};
 
 use crate::event::verdict::FileVerdict;

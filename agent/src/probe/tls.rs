@@ -114,7 +114,7 @@ impl Libraries {
         let result = self.attach_file(ebpf, key, file, name, pid);
         // Where it is still there, trying again would fail again.
         if let Err(error) = &result
-            && file.exists()
+            && !is_gone(file)
         {
             let unhooked = Unhooked::Unreadable(format!("{error:#}").into());
             self.remember(key, Looked::Not(FileVerdict::Unhooked(unhooked)));
@@ -186,6 +186,11 @@ impl Libraries {
     }
 }
 
+/// Whether there is no such file. One that may not be looked at is there.
+pub fn is_gone(file: &Path) -> bool {
+    matches!(file.try_exists(), Ok(false))
+}
+
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {
     let found =
         ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
@@ -238,11 +243,14 @@ const LIBRARY_FOLDERS: [&str; 6] = [
     "/usr/local/lib64",
 ];
 
-/// How the names of libraries with hooked functions start.
-const LIBRARIES: [&str; 3] = ["libssl.so", "libgnutls.so", "libnspr4.so"];
+/// How the names of libraries start whose functions are for TLS alone.
+const LIBRARIES: [&str; 2] = ["libssl.so", "libgnutls.so"];
 
 /// Installed TLS libraries. A process may live shorter than it takes to look at
 /// what it maps; probes that wait in its library see it all the same.
+///
+/// NSPR is not among them: its functions also read and write files, and a probe costs
+/// every process of the host that calls them. It waits until one in scope maps it.
 pub fn installed() -> Vec<PathBuf> {
     let folders = LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok());
     let files = folders.flatten().flatten().map(|entry| entry.path());

@@ -22,7 +22,8 @@ use crate::{
         decode::{Lifecycle, Mapped},
         verdict::{FileVerdict, Unhooked},
     },
-    probe::{self, Attached, Probes, Record, Settings, Source, mappings},
+    probe::{self, Attached, Probes, Record, Settings, Source, is_gone, mappings},
+    redact::printable,
     run::verdicts::Verdicts,
 };
 
@@ -49,6 +50,9 @@ const ORDER_MAX: usize = 1 << 18;
 /// Processes whose facts are remembered, at most.
 const PROCESSES_MAX: usize = 65536;
 
+/// Files attached to since the last look at how long that took, at most.
+const DELAYS_MAX: usize = 4096;
+
 /// Losses that only this side sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Losses {
@@ -70,6 +74,8 @@ pub struct Capture {
     processes: HashMap<u32, Arc<Process>>,
     verdicts: Verdicts,
     losses: Losses,
+    /// How long files were executed or mapped before probes were in them.
+    delays: Vec<Duration>,
     /// Events made before the first round.
     early: Vec<Event>,
     scope_all: bool,
@@ -90,6 +96,7 @@ impl Capture {
             processes: HashMap::new(),
             verdicts: Verdicts::default(),
             losses: Losses::default(),
+            delays: Vec::new(),
             early: Vec::new(),
             quiet: 0,
             scope_all: settings.scope.all || settings.scope.cgroup.is_some(),
@@ -97,11 +104,11 @@ impl Capture {
         let now = capture.now();
         for pid in capture.in_scope() {
             capture.meet(pid, now);
-            capture.look_at(pid);
+            capture.look_at(pid, None);
         }
         if !settings.scope.is_fixed() {
             for path in probe::installed() {
-                capture.attach(&path, &path, None);
+                capture.attach(&path, &path, None, None);
             }
         }
         Ok(capture)
@@ -119,7 +126,7 @@ impl Capture {
     /// Attaches to a program that is about to be started: its first TLS call may come
     /// sooner than it takes to hear of it.
     pub fn expect(&mut self, program: &Path) {
-        self.attach(program, program, None);
+        self.attach(program, program, None, None);
     }
 
     /// Waits a moment for records and gives what is in order by now.
@@ -153,6 +160,12 @@ impl Capture {
     /// Losses that only this side sees.
     pub const fn losses(&self) -> Losses {
         self.losses
+    }
+
+    /// Of each file that was attached to since the last time: how long after it was
+    /// executed or mapped its probes were in place.
+    pub fn take_delays(&mut self) -> std::vec::Drain<'_, Duration> {
+        self.delays.drain(..)
     }
 
     /// Functions of TLS libraries that probes are attached to, by library.
@@ -261,7 +274,9 @@ impl Capture {
                     && data.layer == Layer::SOCKET
                     && self.verdicts.is_due(data.tgid, data.time)
                 {
-                    let found = self.look_at(data.tgid);
+                    // What is known of it may have been forgotten where it is used.
+                    self.meet(data.tgid, data.time);
+                    let found = self.look_at(data.tgid, None);
                     self.verdicts.looked(data.tgid, data.time, found);
                     self.judged(data.tgid, data.time, out);
                 }
@@ -305,23 +320,23 @@ impl Capture {
         self.verdicts.executed(exec.tgid);
         let file = PathBuf::from(format!("/proc/{}/exe", exec.tgid));
         let name = PathBuf::from(&exec.filename);
-        self.attach(&file, &name, Some(exec.tgid));
+        self.attach(&file, &name, Some(exec.tgid), Some(exec.time));
     }
 
     fn mapped(&mut self, mapped: &Mapped) {
-        if !self.look_at(mapped.tgid) {
+        if !self.look_at(mapped.tgid, Some(mapped.time)) {
             // Gone before it could be looked at: the next process that maps the
             // file must be told of again.
             self.probes.forget_mapped(FileKey { inode: mapped.inode, device: mapped.device });
         }
     }
 
-    /// Attaches to the TLS libraries that a running process maps. False when nothing was
-    /// found: it has ended.
-    fn look_at(&mut self, pid: u32) -> bool {
+    /// Attaches to the TLS libraries that a running process maps, one of them since the
+    /// given time. False when nothing was found: it has ended.
+    fn look_at(&mut self, pid: u32, since: Option<Timestamp>) -> bool {
         let mappings = mappings(pid);
         for mapping in &mappings {
-            self.attach(&mapping.file, &mapping.name, Some(pid));
+            self.attach(&mapping.file, &mapping.name, Some(pid), since);
         }
         !mappings.is_empty()
     }
@@ -336,23 +351,34 @@ impl Capture {
         }
     }
 
-    fn attach(&mut self, file: &Path, name: &Path, pid: Option<u32>) {
+    /// Attaches to a file that a process executes or maps, `since` when, if that was just
+    /// heard of.
+    fn attach(&mut self, file: &Path, name: &Path, pid: Option<u32>, since: Option<Timestamp>) {
         let verdict = match self.probes.mapped(file, name, pid) {
             Ok((verdict, news)) => {
                 if let Some(library) = news {
-                    debug!("attached to {}", name.display());
+                    debug!("attached to {}", printable(&name.to_string_lossy()));
+                    if let Some(since) = since
+                        && self.delays.len() < DELAYS_MAX
+                    {
+                        let nanos = self.now().nanos_since(since);
+                        self.delays.push(Duration::from_nanos(nanos));
+                    }
                     self.early.push(Event::Library(library.index, library.name));
                 }
                 verdict
             }
             // A process that ended meanwhile is no matter.
-            Err(error) if !file.exists() => {
-                debug!("{error:#}");
+            Err(error) if is_gone(file) => {
+                debug!("{}", printable(&format!("{error:#}")));
                 return;
             }
             Err(error) => {
-                warn!("TLS of {} is not captured: {error:#}", name.display());
-                FileVerdict::Unhooked(Unhooked::Unreadable(format!("{error:#}").into()))
+                let error = printable(&format!("{error:#}")).into_owned();
+                // A path that a process chose.
+                let name = printable(&name.to_string_lossy()).into_owned();
+                warn!("TLS of {name} is not captured: {error}");
+                FileVerdict::Unhooked(Unhooked::Unreadable(error.into()))
             }
         };
         if let Some(pid) = pid {

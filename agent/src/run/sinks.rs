@@ -213,6 +213,7 @@ impl Sinks {
         self.metrics.flow(pipeline.stats(), capture.losses());
         self.metrics.coverage(pipeline.coverage());
         self.metrics.probes(capture.probes().attached());
+        self.metrics.delays(capture.take_delays());
         self.metrics.queue("output", self.printer.dropped());
         self.metrics.queue("findings", pipeline.detectors().dropped());
         let left_out = pipeline.inventory().dropped();

@@ -3,14 +3,13 @@
 
 mod coverage;
 mod labels;
+mod process;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Mutex,
-        atomic::{AtomicI64, AtomicU64},
-    },
+    sync::{Mutex, atomic::AtomicU64},
+    time::Duration,
 };
 
 use agent_common::{counter::Counter as Slot, record::Direction};
@@ -27,6 +26,7 @@ use self::{
         Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
         SeverityLabel, Stage,
     },
+    process::ProcessMetrics,
 };
 use crate::{
     call::Cause,
@@ -49,6 +49,9 @@ const METHODS: [&str; 10] =
 /// `http.server.request.duration`.
 const BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Bounds of the time to a probe, seconds: a tenth is what it may take.
+const TIME_TO_PROBE: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
 /// Handles of one endpoint, so that a call costs one look-up.
 #[derive(Clone, Debug)]
@@ -94,11 +97,9 @@ pub struct Metrics {
     decode_errors: Family<Stage, Counter>,
     queue_dropped: Family<Queue, Counter>,
     probes: Gauge,
+    time_to_probe: Histogram,
     dropped_series: Counter,
-    cpu: Counter<f64, AtomicU64>,
-    resident: Gauge,
-    started: Gauge<f64, AtomicU64>,
-    descriptors: Gauge<i64, AtomicI64>,
+    process: ProcessMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -142,11 +143,9 @@ impl Metrics {
             decode_errors: Family::default(),
             queue_dropped: Family::default(),
             probes: Gauge::default(),
+            time_to_probe: Histogram::new(TIME_TO_PROBE),
             dropped_series: Counter::default(),
-            cpu: Counter::default(),
-            resident: Gauge::default(),
-            started: Gauge::default(),
-            descriptors: Gauge::default(),
+            process: ProcessMetrics::default(),
         };
         metrics.register();
         metrics
@@ -216,6 +215,12 @@ impl Metrics {
             "Places that kernel programs are attached to",
             self.probes.clone(),
         );
+        own.register_with_unit(
+            "time_to_probe",
+            "From the execution or mapping of a file until its TLS functions were hooked",
+            Unit::Seconds,
+            self.time_to_probe.clone(),
+        );
         own.register(
             "dropped_series",
             "Calls of endpoints that got no series of their own",
@@ -230,20 +235,7 @@ impl Metrics {
                 ("rustc", option_env!("APISCOPE_RUSTC").unwrap_or("unknown")),
             ]),
         );
-        root.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu.clone());
-        root.register_with_unit(
-            "process_resident_memory",
-            "Resident memory",
-            Unit::Bytes,
-            self.resident.clone(),
-        );
-        root.register_with_unit(
-            "process_start_time",
-            "Start, since the Unix epoch",
-            Unit::Seconds,
-            self.started.clone(),
-        );
-        root.register("process_open_fds", "Open descriptors", self.descriptors.clone());
+        self.process.register(&mut root);
         self.registry = root;
     }
 
@@ -407,6 +399,13 @@ impl Metrics {
         self.probes.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Adds how long files were executed or mapped before probes were in them.
+    pub fn delays(&self, delays: impl Iterator<Item = Duration>) {
+        for delay in delays {
+            self.time_to_probe.observe(delay.as_secs_f64());
+        }
+    }
+
     /// Sets what was dropped at a queue.
     pub fn queue(&self, queue: &str, dropped: u64) {
         raise(&self.queue_dropped.get_or_create(&Queue { queue: queue.into() }), dropped);
@@ -414,31 +413,11 @@ impl Metrics {
 
     /// The text format of `OpenMetrics`.
     pub fn render(&self) -> String {
-        self.own_cost();
+        self.process.read();
         let mut text = String::new();
         // Writing to a string does not fail.
         _ = encode(&mut text, &self.registry);
         text
-    }
-
-    /// What the agent costs, from /proc.
-    fn own_cost(&self) {
-        let Ok(process) = procfs::process::Process::myself() else { return };
-        if let Ok(stat) = process.stat() {
-            let ticks = procfs::ticks_per_second().max(1) as f64;
-            let cpu = (stat.utime + stat.stime) as f64 / ticks;
-            if cpu > self.cpu.get() {
-                self.cpu.inc_by(cpu - self.cpu.get());
-            }
-            let resident = stat.rss.saturating_mul(procfs::page_size());
-            self.resident.set(i64::try_from(resident).unwrap_or(i64::MAX));
-            if let Ok(boot) = procfs::boot_time_secs() {
-                self.started.set(boot as f64 + stat.starttime as f64 / ticks);
-            }
-        }
-        if let Ok(count) = process.fd_count() {
-            self.descriptors.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
     }
 }
 
