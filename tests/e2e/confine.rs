@@ -13,7 +13,7 @@ use support::{
     status::Status,
 };
 
-use crate::{COUNT, V4, server_sees_all};
+use crate::{V4, count, server_sees_all};
 
 /// Capabilities that the agent may keep, as `linux/capability.h` numbers them:
 /// `DAC_READ_SEARCH`, `KILL`, `SYS_PTRACE`, `SYS_ADMIN`, `PERFMON`, `BPF`,
@@ -159,5 +159,5 @@ fn nothing_is_given_up_when_that_is_asked_for() -> Result<()> {
 #[test]
 fn a_server_under_load_is_seen_as_before() -> Result<()> {
     let server = Server::python("threading", V4, true)?;
-    server_sees_all(&server, &Client::python(&server, COUNT, 4)?.close()).map(drop)
+    server_sees_all(&server, &Client::python(&server, count(), 4)?.close()).map(drop)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use support::{
     apiscope::Options,
     call::{Call, Done, all, compare},
+    proof,
     server::Server,
 };
 
@@ -23,22 +24,22 @@ fn every_https_call_of_short_lived_processes_is_seen() -> Result<()> {
     let server = Server::nginx(true)?;
     let _nginx = server.start()?;
     let out = server.directory().join("curl");
-    let (count, target) = (COUNT.to_string(), server.target());
-    let args = [count.as_str(), &target, out.to_str().context("path")?];
+    let count = support::scaled(COUNT);
+    let args = [&count.to_string(), &server.target(), out.to_str().context("path")?];
     let calls = Options::new()?.script(SCRIPT, args)?.finish()?;
 
     let text = fs::read_to_string(&out).context("read what curl did")?;
     let done: Vec<Done> = text.lines().map(parse).collect::<Result<_>>()?;
-    ensure!(done.len() == COUNT && done.iter().all(|call| call.status == 200), "curl failed");
+    ensure!(done.len() == count && done.iter().all(|call| call.status == 200), "curl failed");
     let seen: Vec<Done> = calls.iter().map(|call| call.done().without_hashes()).collect();
     compare(&done, &seen)?;
     all(&calls, "apiscope.role", "client")?;
     let mut processes: Vec<_> = calls.iter().map(|call| call.number("process.pid")).collect();
     processes.sort_unstable();
     processes.dedup();
-    ensure!(processes.len() == COUNT, "{} processes made {COUNT} calls", processes.len());
+    ensure!(processes.len() == count, "{} processes made {} calls", processes.len(), count);
     ensure!(calls.iter().all(is_curl), "another program than curl is named");
-    Ok(())
+    proof::whole("OpenSSL 3.0", "curl, a process for each call", &calls)
 }
 
 /// A process may be gone before its program is looked at: then none is told.

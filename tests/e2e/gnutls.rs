@@ -2,15 +2,16 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use support::{
     apiscope::Options,
-    call::{Done, all, all_both_ends, compare, compare_complete},
+    call::{Call, Done, all, all_both_ends, all_by_library, compare, compare_complete},
     client::Client,
+    proof,
     server::Server,
 };
 
-use crate::{COUNT, observe};
+use crate::{count, observe};
 
 /// A wget for the addresses in the file `$1`, on one connection, from the server that the
 /// other arguments start.
@@ -25,8 +26,9 @@ kill $server
 wait $server
 exit $status";
 
-/// Observes lighttpd alone: it answers over TLS, and asks nginx in plaintext.
-fn proxy(client: impl FnOnce(&Server) -> Result<Client>) -> Result<()> {
+/// Observes lighttpd alone: it answers over TLS, and asks nginx in plaintext. The calls
+/// that it answered.
+fn proxy(client: impl FnOnce(&Server) -> Result<Client>) -> Result<Vec<Call>> {
     let upstream = Server::nginx(false)?;
     let _nginx = upstream.start()?;
     let server = Server::lighttpd(&upstream)?;
@@ -37,30 +39,29 @@ fn proxy(client: impl FnOnce(&Server) -> Result<Client>) -> Result<()> {
         apiscope.stop()?.into_iter().partition(|call| call.text("apiscope.role") == "server");
     compare_complete(&done, &answered)?;
     all(&answered, "apiscope.binding", "nested_syscall")?;
-    for call in &answered {
-        let library = call.text("apiscope.tls.library");
-        ensure!(library.starts_with("libgnutls.so"), "another library: {}", call.0);
-    }
+    all_by_library(&answered, "libgnutls.so")?;
     let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
     compare(&done, &asked.iter().map(|call| call.done().without_port()).collect::<Vec<_>>())?;
-    all(&asked, "url.scheme", "http")
+    all(&asked, "url.scheme", "http")?;
+    Ok(answered)
 }
 
 #[test]
 fn https_of_a_reverse_proxy_is_seen() -> Result<()> {
-    proxy(|server| Client::python(server, COUNT, 4))
+    let calls = proxy(|server| Client::python(server, count(), 4))?;
+    proof::whole("GnuTLS", "lighttpd", &calls)
 }
 
 #[test]
 fn https_on_a_connection_per_request_is_seen() -> Result<()> {
-    proxy(|server| Ok(Client::python(server, COUNT, 4)?.close()))
+    proxy(|server| Ok(Client::python(server, count(), 4)?.close())).map(drop)
 }
 
 #[test]
 fn https_of_a_client_is_joined_with_a_server_of_another_library() -> Result<()> {
     let server = Server::nginx(true)?;
     let (mut urls, mut done) = (Vec::new(), Vec::new());
-    for number in 0..COUNT {
+    for number in 0..count() {
         let path = format!("/static/{}.txt", number % 8);
         urls.push(format!("{}{path}?q=secret-{number}\n", server.target()));
         let file = server.directory().join(path.trim_start_matches('/'));
@@ -83,5 +84,6 @@ fn https_of_a_client_is_joined_with_a_server_of_another_library() -> Result<()> 
     let seen: Vec<Done> =
         calls.iter().map(|call| call.done().without_port().without_hashes()).collect();
     compare(&done, &seen)?;
-    all_both_ends(&calls)
+    all_both_ends(&calls)?;
+    proof::whole("GnuTLS", "wget, client", &calls)
 }

@@ -4,26 +4,36 @@
 use anyhow::{Result, ensure};
 use support::{
     apiscope::Options,
-    call::{Call, Done, all, compare, compare_complete},
+    call::{Call, Done, all, all_by_library, compare, compare_complete},
     client::Client,
     go::Build,
+    proof,
     server::Server,
 };
 
-use crate::{COUNT, both_in_scope, observe, server_sees_all};
+use crate::{both_in_scope, count, observe, server_sees_all};
+
+const fn stack(build: Build) -> &'static str {
+    match build {
+        Build::Newest => "Go 1.27",
+        Build::Stripped => "Go 1.27, position-independent, stripped",
+        Build::Oldest => "Go 1.21, stripped",
+    }
+}
 
 /// Every call's session was seen to use its socket, and belongs to a Go program.
 fn by_go(calls: &[Call], name: &str) -> Result<()> {
     all(calls, "apiscope.binding", "nested_syscall")?;
-    all(calls, "apiscope.tls.library", name)
+    all_by_library(calls, name)
 }
 
 #[test]
 fn https_of_servers_of_every_build_is_seen() -> Result<()> {
     for build in Build::ALL {
         let server = Server::go(build, true, None)?;
-        let calls = server_sees_all(&server, &Client::python(&server, COUNT, 4)?)?;
+        let calls = server_sees_all(&server, &Client::python(&server, count(), 4)?)?;
         by_go(&calls, "server")?;
+        proof::whole(stack(build), "net/http, server", &calls)?;
     }
     Ok(())
 }
@@ -31,7 +41,7 @@ fn https_of_servers_of_every_build_is_seen() -> Result<()> {
 #[test]
 fn https_of_a_connection_per_request_is_seen_from_both_ends() -> Result<()> {
     let server = Server::go(Build::Stripped, true, None)?;
-    let client = Client::go(&server, Build::Stripped, COUNT, 4)?.close();
+    let client = Client::go(&server, Build::Stripped, count(), 4)?.close();
     both_in_scope(Options::new()?, &server, &client).map(drop)
 }
 
@@ -40,11 +50,12 @@ fn https_of_clients_of_every_build_is_seen() -> Result<()> {
     for build in Build::ALL {
         let server = Server::nginx(true)?;
         let _nginx = server.start()?;
-        let client = Client::go(&server, build, COUNT, 8)?;
+        let client = Client::go(&server, build, count(), 8)?;
         let calls = Options::new()?.command(client.command())?.finish()?;
         compare_complete(&client.done()?, &calls)?;
         all(&calls, "apiscope.role", "client")?;
         by_go(&calls, "client")?;
+        proof::whole(stack(build), "net/http, client", &calls)?;
     }
     Ok(())
 }
@@ -56,7 +67,7 @@ fn a_reverse_proxy_is_seen_from_both_of_its_sides() -> Result<()> {
     let _nginx = upstream.start()?;
     let server = Server::go(Build::Newest, true, Some(&upstream))?;
     let mut apiscope = observe(Options::new()?, &server)?;
-    let done = Client::python(&server, COUNT, 4)?.run()?;
+    let done = Client::python(&server, count(), 4)?.run()?;
     apiscope.settle(2 * done.len())?;
     let calls = apiscope.stop()?;
     by_go(&calls, "server")?;
@@ -68,7 +79,7 @@ fn a_reverse_proxy_is_seen_from_both_of_its_sides() -> Result<()> {
     let upstream = Some(upstream.address()?.port().into());
     let elsewhere = asked.iter().find(|call| call.number("server.port") != upstream);
     ensure!(elsewhere.is_none(), "another upstream: {elsewhere:?}");
-    Ok(())
+    proof::whole(stack(Build::Newest), "net/http, reverse proxy", &answered)
 }
 
 #[test]
@@ -86,6 +97,6 @@ fn https_of_a_server_that_runs_already_is_seen() -> Result<()> {
 #[test]
 fn plaintext_http_is_seen() -> Result<()> {
     let server = Server::go(Build::Newest, false, None)?;
-    let client = Client::go(&server, Build::Oldest, COUNT, 4)?;
+    let client = Client::go(&server, Build::Oldest, count(), 4)?;
     both_in_scope(Options::new()?, &server, &client).map(drop)
 }

@@ -5,14 +5,15 @@
 //! and uv as `cargo xtask setup` installs it.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use support::{
     apiscope::{Apiscope, Options},
-    call::{Call, Done, all, all_both_ends, compare_complete},
+    call::{Call, Done, all, all_both_ends, compare, compare_complete},
     client::{Client, Conversation, TOGETHER, together},
     server::Server,
 };
@@ -21,6 +22,7 @@ mod asyncio;
 mod confine;
 mod coverage;
 mod curl;
+mod discovery;
 mod gnutls;
 mod go;
 mod handshake;
@@ -40,7 +42,9 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Requests of one client.
-const COUNT: usize = 2000;
+fn count() -> usize {
+    support::scaled(2000)
+}
 
 /// Connections of a client that keeps them open.
 const CONNECTIONS: usize = 2;
@@ -110,4 +114,30 @@ fn server_sees_all(server: &Server, client: &Client) -> Result<Vec<Call>> {
     compare_complete(&done, &calls)?;
     all(&calls, "apiscope.role", "server")?;
     Ok(calls)
+}
+
+/// Where sessions are bound to sockets by inference: every call must be seen once, and
+/// whoever is named as its peer must be. The number of calls whose peer is known.
+fn peers(done: Vec<Done>, calls: &[Call]) -> Result<usize> {
+    // Every path is requested once.
+    let ports: BTreeMap<_, _> = done.iter().map(|call| (call.path.clone(), call.port)).collect();
+    ensure!(ports.len() == done.len(), "paths repeat");
+
+    let without_port: Vec<Done> = done.into_iter().map(Done::without_port).collect();
+    let seen: Vec<Done> = calls.iter().map(|call| call.done().without_port()).collect();
+    compare(&without_port, &seen)?;
+
+    let mut known = 0;
+    for call in calls {
+        let binding = call.text("apiscope.binding");
+        if binding == "none" {
+            ensure!(call.client_port().is_none(), "a peer without a binding: {}", call.0);
+            continue;
+        }
+        ensure!(["record_length", "nested_syscall"].contains(&binding), "{}", call.0);
+        let port = ports.get(call.text("url.path")).context("a path that nobody requested")?;
+        ensure!(call.client_port() == *port, "the peer was {port:?}: {}", call.0);
+        known += 1;
+    }
+    Ok(known)
 }

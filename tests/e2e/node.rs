@@ -5,39 +5,41 @@ use support::{
     apiscope::Options,
     call::{Done, all, compare},
     client::{Client, TOGETHER, together},
+    proof,
     server::Server,
 };
 
-use crate::{COUNT, both_in_scope, server_sees_all};
+/// Of Node 18 and 20.
+const STACK: &str = "OpenSSL 3.0, linked statically";
+
+use crate::{both_in_scope, count, peers, server_in_scope, server_sees_all};
 
 #[test]
 fn http_with_chunked_bodies_is_seen() -> Result<()> {
     let server = Server::node(false)?;
-    server_sees_all(&server, &Client::python(&server, COUNT, 4)?).map(drop)
+    server_sees_all(&server, &Client::python(&server, count(), 4)?).map(drop)
 }
 
 #[test]
 fn http_on_a_connection_per_request_is_seen() -> Result<()> {
     let server = Server::node(false)?;
-    both_in_scope(Options::new()?, &server, &Client::python(&server, COUNT, 4)?.close()).map(drop)
+    both_in_scope(Options::new()?, &server, &Client::python(&server, count(), 4)?.close()).map(drop)
 }
 
 #[test]
 fn http_of_a_keep_alive_agent_is_seen() -> Result<()> {
     let server = Server::node(false)?;
-    both_in_scope(Options::new()?, &server, &Client::node(&server, COUNT, 4)).map(drop)
+    both_in_scope(Options::new()?, &server, &Client::node(&server, count(), 4)).map(drop)
 }
 
-/// Which port a client had is known only as far as TLS sessions are bound to sockets.
 #[test]
 fn https_of_a_server_is_seen() -> Result<()> {
     let server = Server::node(true)?;
-    let client = Client::python(&server, COUNT, 4)?;
-    let (done, calls) = crate::server_in_scope(&server, &client)?;
-    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
-    let seen: Vec<Done> = calls.iter().map(|call| call.done().without_port()).collect();
-    compare(&done, &seen)?;
-    all(&calls, "apiscope.role", "server")
+    let client = Client::python(&server, count(), 4)?;
+    let (done, calls) = server_in_scope(&server, &client)?;
+    peers(done, &calls)?;
+    all(&calls, "apiscope.role", "server")?;
+    proof::in_part(STACK, "Node.js, server", &calls)
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn https_of_a_server_that_runs_already_is_seen() -> Result<()> {
 #[test]
 fn https_of_a_client_is_seen() -> Result<()> {
     let server = Server::nginx(true)?;
-    let client = Client::node(&server, COUNT, 4);
+    let client = Client::node(&server, count(), 4);
     let calls = Options::new()?.script(TOGETHER, together(&server, &client))?.finish()?;
     // Where the client's session was not bound to its socket, its view and the server's
     // stand alone.
@@ -68,5 +70,7 @@ fn https_of_a_client_is_seen() -> Result<()> {
     let merged = of("server").filter(|call| call.is("apiscope.both_ends"));
     let client_view = of("client").chain(merged).map(|call| call.done().without_port());
     let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
-    compare(&done, &client_view.collect::<Vec<_>>())
+    compare(&done, &client_view.collect::<Vec<_>>())?;
+    let of_client: Vec<_> = of("server").cloned().collect();
+    proof::in_part(STACK, "Node.js, client", &of_client)
 }

@@ -5,16 +5,17 @@ use std::net::IpAddr;
 use anyhow::{Result, ensure};
 use support::{
     apiscope::Options,
-    call::{Call, all},
+    call::{Call, all, all_by_library},
     client::Client,
+    proof,
     server::Server,
 };
 
-use crate::{COUNT, V4, V6, both_in_scope, server_sees_all};
+use crate::{V4, V6, both_in_scope, count, server_sees_all};
 
 fn threads(ip: IpAddr, tls: bool) -> Result<Vec<Call>> {
     let server = Server::python("threading", ip, tls)?;
-    let client = Client::python(&server, COUNT, 4)?;
+    let client = Client::python(&server, count(), 4)?;
     both_in_scope(Options::new()?, &server, &client)
 }
 
@@ -34,8 +35,8 @@ fn http_over_ipv6_is_seen() -> Result<()> {
 fn https_over_ipv4_is_seen() -> Result<()> {
     let calls = threads(V4, true)?;
     all(&calls, "apiscope.binding", "nested_syscall")?;
-    ensure!(calls.iter().all(|call| !call.text("apiscope.tls.library").is_empty()));
-    Ok(())
+    all_by_library(&calls, "libssl.so")?;
+    proof::whole("OpenSSL 3.0", "CPython with threads, server and client", &calls)
 }
 
 #[test]
@@ -46,14 +47,14 @@ fn https_over_ipv6_is_seen() -> Result<()> {
 #[test]
 fn https_on_a_connection_per_request_is_seen() -> Result<()> {
     let server = Server::python("threading", V4, true)?;
-    let client = Client::python(&server, COUNT, 4)?.close();
+    let client = Client::python(&server, count(), 4)?.close();
     both_in_scope(Options::new()?, &server, &client).map(drop)
 }
 
 #[test]
 fn http_over_a_unix_socket_is_seen() -> Result<()> {
     let server = Server::python_unix()?;
-    let client = Client::python(&server, COUNT, 4)?;
+    let client = Client::python(&server, count(), 4)?;
     let calls = both_in_scope(Options::new()?, &server, &client)?;
     all(&calls, "network.transport", "unix")?;
     all(&calls, "server.address", &server.socket().display().to_string())
@@ -62,7 +63,7 @@ fn http_over_a_unix_socket_is_seen() -> Result<()> {
 #[test]
 fn a_server_on_a_unix_socket_alone_tells_its_calls() -> Result<()> {
     let server = Server::python_unix()?;
-    let calls = server_sees_all(&server, &Client::python(&server, COUNT, 4)?.close())?;
+    let calls = server_sees_all(&server, &Client::python(&server, count(), 4)?.close())?;
     ensure!(calls.iter().all(|call| call.client_port().is_none()), "a unix socket has no port");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -158,6 +158,30 @@ pub fn all(calls: &[Call], key: &str, text: &str) -> Result<()> {
         ensure!(call.text(key) == text, "{key} is not {text:?}: {}", call.0);
     }
     Ok(())
+}
+
+/// Fails unless every call was captured in a library whose name begins so. Before 5.15 a
+/// kernel does not tell which library a probe is in, and no name may be invented.
+pub fn all_by_library(calls: &[Call], name: &str) -> Result<()> {
+    ensure!(!calls.is_empty(), "no calls");
+    let named = kernel_version()? >= (5, 15);
+    for call in calls {
+        let library = call.text("apiscope.tls.library");
+        let right = if named { library.starts_with(name) } else { library.is_empty() };
+        ensure!(right, "another library than {name:?}: {}", call.0);
+    }
+    Ok(())
+}
+
+/// Major and minor version of the kernel.
+fn kernel_version() -> Result<(u32, u32)> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("kernel {release}"),
+    }
 }
 
 /// Fails unless both ends of every call were seen and made one.

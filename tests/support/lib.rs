@@ -7,6 +7,7 @@ pub mod child;
 pub mod client;
 pub mod go;
 pub mod net;
+pub mod proof;
 pub mod server;
 pub mod status;
 
@@ -24,6 +25,12 @@ use tempfile::TempDir;
 /// emulated machine is 10 to 30 times slower.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Divides the number of calls that tests make: an emulated machine makes fewer.
+const DIVISOR: &str = "APISCOPE_CALLS_DIVISOR";
+
+/// Calls that a test makes at least.
+const CALLS_MIN: usize = 10;
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -39,6 +46,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> 
         }
         thread::park_timeout(LOOK_EVERY);
     }
+}
+
+/// So many calls, or as many fewer as this run is told to make.
+pub fn scaled(calls: usize) -> usize {
+    let divisor = env::var(DIVISOR).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    (calls / divisor).max(CALLS_MIN.min(calls))
 }
 
 /// A directory that goes away with the test.

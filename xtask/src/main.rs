@@ -17,6 +17,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod lint;
+mod matrix;
 mod python;
 mod setup;
 mod shell;
@@ -39,6 +40,8 @@ enum Task {
     Tidy,
     /// Runs a command as root in a virtual machine with another kernel.
     Vm(vm::Args),
+    /// Shows which TLS stack is captured on which kernel, by the tests that prove it.
+    Matrix(matrix::Args),
     /// Everything that CI checks, in CI's order.
     Test(test::Args),
     /// Watches a small API under the traffic of a few clients and shows what is seen.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::task(),
         Task::Tidy => tidy::task(),
         Task::Vm(args) => return vm::task(&args),
+        Task::Matrix(args) => matrix::task(&args),
         Task::Test(args) => test::task(&args),
         Task::Demo(args) => demo::task(&args),
         Task::Bench(args) => bench::task(&args),

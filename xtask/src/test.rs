@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    bpf, lint, setup,
+    bpf, lint, matrix, setup,
     shell::{cargo, command, find, output, quote, root, run, say, target as target_folder},
     vm,
 };
@@ -23,6 +23,10 @@ use crate::{
 /// runs.
 const KERNEL: &str = "kernel";
 const GUEST_ONLY: &str = "vm";
+
+/// The kernel whose guest also captures TLS of several libraries: the oldest, which lacks
+/// most.
+const CAPTURE_KERNEL: &str = "5.10";
 
 /// What every build is of: with another choice of packages cargo would unify features
 /// otherwise, and compile dependencies again.
@@ -135,13 +139,13 @@ fn setup(vm: bool, bpf: bool) -> Result<()> {
 }
 
 /// A test program of the `tests` package.
-struct Target {
-    name: String,
-    executable: PathBuf,
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) executable: PathBuf,
 }
 
 /// Compiles the test programs and says where they are.
-fn targets() -> Result<Vec<Target>> {
+pub(crate) fn targets() -> Result<Vec<Target>> {
     let mut build = cargo();
     build.arg("test").args(WORKSPACE).args(["--tests", "--no-run", "--quiet"]);
     let messages = output(build.arg("--message-format=json"))?;
@@ -168,7 +172,9 @@ fn host_tests() -> Result<Outcome> {
     for target in targets()?.iter().filter(|target| !target.name.starts_with(GUEST_ONLY)) {
         test.args(["--test", &target.name]);
     }
-    passed(run(&mut test))
+    let proofs = matrix::file()?;
+    run(test.env(matrix::VARIABLE, &proofs))?;
+    passed(matrix::check(&proofs))
 }
 
 fn guest_tests(kernel: vm::kernel::Kernel) -> Result<Outcome> {
@@ -188,8 +194,11 @@ fn guest_tests(kernel: vm::kernel::Kernel) -> Result<Outcome> {
         programs.join(" ")
     );
     let guest = vm::Guest { smp: 1, memory: 2048, timeout: GUEST_TIMEOUT, script };
-    let status = guest.run(kernel)?;
+    let status = guest.run(kernel, None)?.status;
     ensure!(status == 0, "the tests ended with status {status}");
+    if kernel.name == CAPTURE_KERNEL {
+        matrix::check_guest(kernel)?;
+    }
     Ok(Outcome::Passed)
 }
 

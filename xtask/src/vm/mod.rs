@@ -28,6 +28,9 @@ const DONE: &str = "vm-init: done";
 /// Lines of a guest's start that are kept, to be shown if it does not get ready.
 const BOOT_LINES: usize = 200;
 
+/// Lines that a guest may tell.
+const TOLD_MAX: usize = 1000;
+
 /// A guest that does not get there by then never will.
 const BOOT_TIMEOUT: Duration = Duration::from_mins(3);
 
@@ -67,6 +70,14 @@ pub(crate) struct Guest {
     pub(crate) script: String,
 }
 
+/// How a guest's command ended.
+pub(crate) struct Ended {
+    /// Its exit status.
+    pub(crate) status: u8,
+    /// What it told: the lines that begin as the caller said, without that beginning.
+    pub(crate) told: Vec<String>,
+}
+
 /// Runs the command and passes its exit status on: the first one that is not zero.
 pub(crate) fn task(args: &Args) -> ExitCode {
     match run_all(args) {
@@ -88,7 +99,7 @@ fn run_all(args: &Args) -> Result<u8> {
     };
     let mut first = 0;
     for kernel in kernel::named(&args.kernel)? {
-        let status = guest.run(kernel)?;
+        let status = guest.run(kernel, None)?.status;
         if first == 0 {
             first = status;
         }
@@ -97,21 +108,27 @@ fn run_all(args: &Args) -> Result<u8> {
 }
 
 impl Guest {
-    /// Boots the kernel, shows what the guest prints, and returns the exit status
-    /// of the command.
-    pub(crate) fn run(&self, kernel: kernel::Kernel) -> Result<u8> {
+    /// Boots the kernel, runs the command, and shows what the guest prints. Lines that
+    /// begin with `told` are returned.
+    pub(crate) fn run(&self, kernel: kernel::Kernel, told: Option<&str>) -> Result<Ended> {
         let name = kernel.name;
         let qemu = find("qemu-system-x86_64")
             .context("no qemu-system-x86_64: run `cargo xtask setup --vm`")?;
         let image = kernel.image()?;
         let work = target().join("vm").join(format!("run-{}-{name}", std::process::id()));
         fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-        let result = self.boot(&qemu, &image, &work);
+        let result = self.boot(&qemu, &image, &work, told);
         fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
         result.with_context(|| format!("kernel {name}"))
     }
 
-    fn boot(&self, qemu: &Path, image: &kernel::Image, work: &Path) -> Result<u8> {
+    fn boot(
+        &self,
+        qemu: &Path,
+        image: &kernel::Image,
+        work: &Path,
+        told: Option<&str>,
+    ) -> Result<Ended> {
         let initrd = work.join("initrd");
         let packed = initramfs::build(image, &self.wrapped()?)?;
         fs::write(&initrd, packed).with_context(|| format!("write {}", initrd.display()))?;
@@ -124,19 +141,19 @@ impl Guest {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("run {}", qemu.display()))?;
-        let watched = self.watch(&mut child, started);
+        let watched = self.watch(&mut child, started, told);
         if watched.is_err() {
             child.kill().context("end the emulator")?;
         }
         let ended = child.wait().context("wait for the emulator")?;
-        let fault = watched?;
+        let (fault, told) = watched?;
         let text = fs::read_to_string(&status).unwrap_or_default();
         match (fault, text.trim().parse()) {
             (Some(fault), _) => bail!("the guest's kernel failed: {fault}"),
             (None, Ok(code)) => {
                 let seconds = started.elapsed().as_secs_f32();
                 say(&format!("kernel {}: exit status {code} after {seconds:.1} s", image.release));
-                Ok(code)
+                Ok(Ended { status: code, told })
             }
             (None, Err(_)) => bail!("the guest ended before the command did (emulator: {ended})"),
         }
@@ -176,8 +193,13 @@ impl Guest {
     }
 
     /// Shows the console until it ends; returns the line in which the kernel says
-    /// that it failed, if it does.
-    fn watch(&self, child: &mut Child, started: Instant) -> Result<Option<String>> {
+    /// that it failed, if it does, and what was told.
+    fn watch(
+        &self,
+        child: &mut Child,
+        started: Instant,
+        prefix: Option<&str>,
+    ) -> Result<(Option<String>, Vec<String>)> {
         let console = child.stdout.take().context("the emulator has no console")?;
         let (sender, lines) = mpsc::sync_channel(64);
         thread::spawn(move || {
@@ -189,6 +211,7 @@ impl Guest {
             }
         });
         let mut console = Console::default();
+        let mut told = Vec::new();
         let mut deadline = started + BOOT_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -197,6 +220,10 @@ impl Guest {
                     let was_booting = console.phase == Phase::Boot;
                     if let Some(line) = console.line(&String::from_utf8_lossy(&line)) {
                         show(&line)?;
+                        let rest = prefix.and_then(|prefix| line.strip_prefix(prefix));
+                        if told.len() < TOLD_MAX {
+                            told.extend(rest.map(str::to_owned));
+                        }
                     }
                     if was_booting && console.phase == Phase::Command {
                         deadline = Instant::now() + self.timeout;
@@ -214,7 +241,7 @@ impl Guest {
             }
         }
         console.show_boot()?;
-        Ok(console.fault.panic)
+        Ok((console.fault.panic, told))
     }
 }
 
