@@ -17,6 +17,7 @@ use crate::{
 const TESTS: &[&str] = &[
     "curl",
     "dwarves",
+    "hey",
     "iproute2",
     "libio-socket-ssl-perl",
     "libnss3-tools",
