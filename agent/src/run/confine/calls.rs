@@ -54,8 +54,8 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_mincore,
     libc::SYS_brk,
     libc::SYS_getcpu,
-    // Threads and signals.
-    libc::SYS_clone,
+    // Threads and signals. The C library makes threads by clone3 and, where the kernel
+    // does not have it, by clone: see `old_kernel`.
     libc::SYS_clone3,
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -187,6 +187,7 @@ type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
 /// Confines all threads to the calls of a run. Gives how many there are.
 pub(super) fn limit_all_threads() -> Result<usize> {
+    seccompiler::apply_filter_all_threads(&old_kernel()?)?;
     let rules = allowed(std::process::id())?;
     let count = rules.len();
     let program = compile(rules, SeccompAction::Errno(EPERM), SeccompAction::Allow)?;
@@ -222,12 +223,23 @@ fn compile(rules: Rules, other: SeccompAction, named: SeccompAction) -> Result<B
         .context("compile the filter")
 }
 
+/// Says that there is no clone3, whose flags are behind a pointer, where a filter cannot
+/// see them: among them is the one that gives a child all privileges in a world of its own.
+fn old_kernel() -> Result<BpfProgram> {
+    let rules = [(libc::SYS_clone3, Vec::new())].into();
+    compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
+}
+
 /// What all threads may do.
 fn allowed(own: u32) -> Result<Rules> {
     let mut rules: Rules = CALLS.iter().chain(OLDER).map(|&call| (call, Vec::new())).collect();
     rules.insert(libc::SYS_bpf, any_of(0, &BPF_COMMANDS)?);
     rules.insert(libc::SYS_ioctl, any_of(1, &IOCTLS)?);
     rules.insert(libc::SYS_prctl, any_of(0, &PRCTLS)?);
+    // A thread of this process, and nothing else.
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let thread = (SeccompCmpOp::MaskedEq(thread), libc::CLONE_THREAD.unsigned_abs());
+    rules.insert(libc::SYS_clone, self::rules(0, [thread].into_iter())?);
     // To end a command, and to end itself by abort().
     rules.insert(libc::SYS_kill, any_of(1, &[libc::SIGTERM.unsigned_abs()])?);
     rules.insert(libc::SYS_tgkill, any_of(0, &[own])?);
@@ -357,6 +369,19 @@ mod tests {
         }
     }
 
+    /// Tries to make a child with all privileges in a user namespace of its own; the error.
+    fn child_in_its_own_world() -> Option<i32> {
+        let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+        // SAFETY: as by fork, the child goes on here, and ends without doing anything.
+        let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        match child {
+            // SAFETY: it ends the child, and returns to nothing.
+            0 => unsafe { libc::_exit(0) },
+            -1 => io::Error::last_os_error().raw_os_error(),
+            _ => None,
+        }
+    }
+
     #[test]
     fn a_limited_thread_reads_and_neither_opens_to_write_nor_executes() {
         let directory = tempfile::tempdir().unwrap();
@@ -371,7 +396,10 @@ mod tests {
                 let rules = allowed(std::process::id()).unwrap();
                 let all = compile(rules, SeccompAction::Errno(EPERM), SeccompAction::Allow);
                 // This thread alone: the other tests go on.
+                seccompiler::apply_filter(&old_kernel().unwrap()).unwrap();
                 seccompiler::apply_filter(&all.unwrap()).unwrap();
+                assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
+                assert_eq!(child_in_its_own_world(), Some(libc::EPERM));
                 fs::write(&path, "y").unwrap();
                 forbid_writing().unwrap();
                 assert_eq!(fs::read_to_string(&path).unwrap(), "y");
