@@ -56,6 +56,12 @@ fn records(id: u64, direction: Direction, offset: u64, len: u32, kinds: &[u8]) -
     }
 }
 
+/// The end of a client's handshake: a change of cipher and a Finished.
+fn finished(id: u64, offset: u64) -> Data {
+    let payload = Bytes::from_static(&[20, 3, 3, 0, 1, 23, 3, 3, 0, 53]);
+    Data { payload, ..records(id, Direction::EGRESS, offset, 80, &[]) }
+}
+
 /// A client's connection over which a request and a response went.
 fn used(table: &mut FlowTable, id: u64) {
     let mut out = Vec::new();
@@ -63,7 +69,7 @@ fn used(table: &mut FlowTable, id: u64) {
     let end = hello.len() as u64;
     table.data(data(id, Protocol::TLS, Direction::EGRESS, 0, &hello), &mut out);
     table.data(records(id, Direction::INGRESS, 0, 2000, &[22, 20, 23, 23]), &mut out);
-    table.data(records(id, Direction::EGRESS, end, 80, &[20, 23]), &mut out);
+    table.data(finished(id, end), &mut out);
     table.data(records(id, Direction::EGRESS, end + 80, 500, &[23]), &mut out);
     table.data(records(id, Direction::INGRESS, 2000, 3000, &[23]), &mut out);
 }
@@ -233,7 +239,7 @@ fn tls_over_which_nothing_was_sent_is_not_opaque() {
     table.data(data(1, Protocol::TLS, Direction::EGRESS, 0, &hello), &mut out);
     table.data(records(1, Direction::INGRESS, 0, 2000, &[22, 20, 23, 23]), &mut out);
     let sent = hello.len() as u64;
-    table.data(records(1, Direction::EGRESS, sent, 80, &[20, 23]), &mut out);
+    table.data(finished(1, sent), &mut out);
     tick(&mut table, 60);
     // It says that it closes, in a record like any other.
     let alert = Data {
@@ -299,6 +305,22 @@ fn server_names_of_a_row_are_bounded() {
     }
     assert_eq!(coverage.rows()[0].server_names.len(), SERVER_NAMES_MAX);
     assert_eq!(coverage.take_news().len(), 1);
+}
+
+#[test]
+fn data_is_data_where_the_end_of_the_handshake_was_not_seen() {
+    let mut table = table();
+    table.verdict(verdict(None, None));
+    let hello = hello();
+    let mut out = Vec::new();
+    let sent = hello.len() as u64;
+    table.data(data(1, Protocol::TLS, Direction::EGRESS, 0, &hello), &mut out);
+    table.data(records(1, Direction::INGRESS, 0, 2000, &[22, 20, 23, 23]), &mut out);
+    // Of several buffers the first is looked at, with the change of cipher alone.
+    table.data(records(1, Direction::EGRESS, sent, 80, &[20]), &mut out);
+    table.data(records(1, Direction::EGRESS, sent + 80, 500, &[23]), &mut out);
+    end(&mut table, 1, [2000, sent + 580]);
+    assert_eq!(fates(&table)[0].0, Fate::Opaque(Reason::NoKnownLibrary));
 }
 
 #[test]

@@ -124,11 +124,9 @@ impl TlsSocket {
                 self.record(data.direction, u16::from_be_bytes(len));
             }
         }
-        if self.moves_since.is_none()
-            && [Direction::INGRESS, Direction::EGRESS].iter().all(|it| self.moves(*it, reached))
-        {
-            self.moves_since = Some(data.time);
-        }
+        let both = [Direction::INGRESS, Direction::EGRESS];
+        let moves = both.iter().all(|it| self.moves(*it, reached));
+        self.moves_since = moves.then(|| self.moves_since.unwrap_or(data.time));
     }
 
     /// Takes the header of a record of application data; of TLS 1.3 that is all but the
@@ -172,8 +170,9 @@ impl TlsSocket {
             return records > 0;
         }
         let beyond = reached.get(side).map_or(0, |reached| reached.saturating_sub(self.hello_len));
-        // Where no Finished was seen, its header was lost, or is in a record with others.
-        self.after_finished.map_or(records > 1, |after| after > 0) || beyond > HANDSHAKE_MAX
+        // Of several buffers in one call only the first is looked at: a Finished that was not
+        // seen may still have been there, and then what was seen is data.
+        self.after_finished.unwrap_or(records) > 0 || beyond > HANDSHAKE_MAX
     }
 
     /// Gives up reading hellos that are not complete.
