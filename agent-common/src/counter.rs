@@ -49,11 +49,13 @@ impl Counter {
     /// Descriptors that could not be resolved to a socket because kernel memory
     /// was not readable.
     pub const UNRESOLVED: Self = Self(20);
+    /// QUIC Initials that were not looked at: their socket had too many in a moment.
+    pub const QUIC_SKIPPED: Self = Self(21);
     /// Number of slots.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 22;
 
     /// Every counter with the name it has in metrics and reports.
-    pub const NAMES: [(Self, &'static str); 21] = [
+    pub const NAMES: [(Self, &'static str); 22] = [
         (Self::RECORDS, "records"),
         (Self::BYTES, "bytes"),
         (Self::BYTES_READ, "bytes_read"),
@@ -75,6 +77,7 @@ impl Counter {
         (Self::OUT_OF_SCOPE, "out_of_scope"),
         (Self::IN_SCOPE, "in_scope"),
         (Self::UNRESOLVED, "unresolved"),
+        (Self::QUIC_SKIPPED, "quic_skipped"),
     ];
 }
 

@@ -25,6 +25,24 @@ pub const TLS_RECORDS_MAX: usize = 8;
 /// How often an unclassified connection is looked at before it is ignored.
 pub const LOOKS_MAX: u8 = 32;
 
+/// Bytes that are copied of a datagram with a QUIC Initial. More than a datagram has: with
+/// segmentation offload a system call moves several at once, and a client hello with a
+/// post-quantum key share takes two.
+pub const QUIC_INITIAL: usize = 4096;
+
+/// Initials that are copied of each direction of a socket in one of its periods.
+pub const QUIC_INITIALS_MAX: u32 = 32;
+
+/// A period of a QUIC socket is two to the power of this, in nanoseconds: 134 ms.
+pub const QUIC_PERIOD_SHIFT: u32 = 27;
+
+/// Bytes that may move over a QUIC socket within a period before they are told of.
+pub const QUIC_UNTOLD: u32 = 16 * 1024;
+
+/// A UDP socket that was given up is looked at again each time that so many system calls
+/// have moved bytes of it: it may be a QUIC server's, joined midway. A power of two.
+pub const DATAGRAM_LOOK_EVERY: u32 = 16;
+
 /// Longest unix socket path the kernel knows (`sun_path`, unix(7)).
 pub const UNIX_PATH_MAX: usize = 108;
 

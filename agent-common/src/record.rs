@@ -73,6 +73,11 @@ impl Protocol {
     pub const TLS: Self = Self(3);
     /// Looked at and given up.
     pub const IGNORED: Self = Self(4);
+    /// A UDP socket over which QUIC goes, of any number of connections. Its positions count
+    /// the bytes of datagrams; what is captured is the start of a datagram with an Initial.
+    pub const QUIC: Self = Self(5);
+    /// A UDP socket over which no QUIC was seen. Known to the kernel side alone.
+    pub const DATAGRAM: Self = Self(6);
 }
 
 /// Facts about a data record.

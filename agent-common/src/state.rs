@@ -15,13 +15,16 @@ pub struct FlowState {
     pub flow: FlowId,
     /// Position of each direction.
     pub offsets: [u64; 2],
-    /// Bytes captured since the direction last changed.
+    /// Bytes captured since the direction last changed; of a QUIC socket, bytes moved since
+    /// the latest record.
     pub window: u32,
-    /// Of an unclassified flow: looks taken since the direction last changed.
+    /// Of an unclassified flow: looks taken since the direction last changed. Of a UDP socket
+    /// that was given up: calls since then. Of a QUIC socket: the period of the latest call.
     pub looked: u32,
     /// Of a TLS socket: bytes left of the TLS record that is passing.
     pub record_left: [u32; 2],
-    /// Of a TLS socket: bytes left to copy of the record with the hello message.
+    /// Of a TLS socket: bytes left to copy of the record with the hello message. Of a QUIC
+    /// socket: Initials left to copy in this period.
     pub hello_left: [u32; 2],
     /// Of a TLS session: the socket it was seen to use.
     pub socket: FlowId,
@@ -34,7 +37,7 @@ pub struct FlowState {
     /// Looks left before it is ignored.
     pub looks: u8,
     /// 1 once a TLS session was seen to use this socket: its ciphertext need not
-    /// be reported for binding.
+    /// be reported for binding. Of a QUIC socket: 1 once its process sent QUIC.
     pub bound: u8,
     /// [`DataFlags::NESTED`], [`DataFlags::CONFLICT`].
     pub flags: DataFlags,

@@ -100,6 +100,9 @@ pub(crate) unsafe fn opaque(state: *mut FlowState, call: &Call, flags: DataFlags
             call.counters.add(Counter::OPAQUE, u64::from(call.facts().len));
             piece(state, call, call.facts().len, 0, 0, flags);
         } else {
+            if (*state).protocol == Protocol::QUIC {
+                (*state).window = (*state).window.saturating_add(call.facts().len);
+            }
             advance(state, call.facts().direction, call.facts().len);
         }
     }
@@ -142,7 +145,7 @@ unsafe fn look(state: *mut FlowState, call: &Call, source: &Source) -> bool {
 
 /// The first bytes of a call.
 #[inline(always)]
-fn peek(call: &Call, source: &Source) -> Option<Look> {
+pub(crate) fn peek(call: &Call, source: &Source) -> Option<Look> {
     let len = if source.len > 8 { 8 } else { source.len as u32 };
     if len == 0 {
         return None;

@@ -95,6 +95,47 @@ pub(crate) fn protocol(look: Look) -> Protocol {
     if message_start(look) { Protocol::HTTP1 } else { Protocol::UNKNOWN }
 }
 
+/// What a datagram is, by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Datagram(u32);
+
+impl Datagram {
+    /// Not known to be QUIC: its packets with a short header have nothing to tell them by.
+    pub(crate) const OTHER: Self = Self(0);
+    /// QUIC, a packet with a long header.
+    pub(crate) const LONG: Self = Self(1);
+    /// QUIC, an Initial.
+    pub(crate) const INITIAL: Self = Self(2);
+}
+
+/// Header form, fixed bit and packet type of a long header (RFC 9000 section 17.2).
+const FORM: u8 = 0xc0;
+const KIND: u8 = 0x30;
+
+/// A version, as the bytes of the word after the first.
+const fn version(number: u32) -> u64 {
+    number.swap_bytes() as u64
+}
+
+/// Tells QUIC from whatever else is sent over UDP: the version decides, for the first byte
+/// may be a DNS query's too. Version 1 (RFC 9000) and 2 (RFC 9369), whose Initials have
+/// another type; drafts are not spoken any more.
+#[inline(always)]
+pub(crate) fn datagram(look: Look) -> Datagram {
+    const V1: u64 = version(1);
+    const V2: u64 = version(0x6b33_43cf);
+    if look.len < 8 || look.byte(0) & FORM != FORM {
+        return Datagram::OTHER;
+    }
+    let kind = look.byte(0) & KIND;
+    match look.word >> 8 & 0xffff_ffff {
+        V1 if kind == 0 => Datagram::INITIAL,
+        V2 if kind == 0x10 => Datagram::INITIAL,
+        V1 | V2 => Datagram::LONG,
+        _ => Datagram::OTHER,
+    }
+}
+
 /// Length of the TLS record that a header announces (RFC 8446 section 5.1): type,
 /// version, length in the low five bytes; `None` when it is none.
 #[inline(always)]

@@ -23,6 +23,7 @@
 
 mod capture;
 mod classify;
+mod datagram;
 mod emit;
 mod kernel;
 mod maps;

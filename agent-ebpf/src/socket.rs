@@ -3,7 +3,7 @@
 use agent_common::{
     counter::Counter,
     limits::LOOKS_MAX,
-    record::{Direction, Family, FlowId, Tuple},
+    record::{Direction, Family, FlowId, Protocol, Tuple},
     state::FlowState,
 };
 
@@ -16,8 +16,9 @@ use crate::{
 /// `S_IFMT` and `S_IFSOCK`, include/uapi/linux/stat.h
 const FORMAT: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
-/// `SOCK_STREAM`
+/// `SOCK_STREAM`, `SOCK_DGRAM`
 const STREAM: u16 = 1;
+const DATAGRAM: u16 = 2;
 
 /// A socket's kernel objects.
 #[derive(Clone, Copy)]
@@ -60,8 +61,8 @@ pub(crate) fn socket(fd: u64) -> Option<Socket> {
     Some(Socket { sock, inode: number, socket })
 }
 
-/// State of a stream socket's connection, made when it is first seen; the flag
-/// says that it was. `None` for other kinds of socket and when the map is full.
+/// State of a stream socket's connection or of a UDP socket, made when it is first seen;
+/// the flag says that it was. `None` for other kinds of socket and when the map is full.
 #[inline(always)]
 pub(crate) fn connection(socket: &Socket, counters: Counters) -> Option<(*mut FlowState, bool)> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(&socket.sock) {
@@ -78,11 +79,10 @@ pub(crate) fn connection(socket: &Socket, counters: Counters) -> Option<(*mut Fl
             }
         }
     }
-    if read::<u16>(socket.socket + offset!(socket_type))? != STREAM {
-        return None;
-    }
+    let kind: u16 = read(socket.socket + offset!(socket_type))?;
     let family = Family(read(socket.sock + offset!(sock_family))?);
-    if family != Family::INET && family != Family::INET6 && family != Family::UNIX {
+    let internet = family == Family::INET || family == Family::INET6;
+    if !(kind == STREAM && (internet || family == Family::UNIX) || kind == DATAGRAM && internet) {
         return None;
     }
     let empty = EMPTY_FLOW.get(0)?;
@@ -97,8 +97,12 @@ pub(crate) fn connection(socket: &Socket, counters: Counters) -> Option<(*mut Fl
         (*state).looks = LOOKS_MAX;
         (*state).last = Direction::BOTH;
         tuple(&raw mut (*state).tuple, socket, family);
+        if kind == DATAGRAM {
+            (*state).protocol = Protocol::DATAGRAM;
+        } else {
+            counters.add(Counter::CONNECTIONS, 1);
+        }
     }
-    counters.add(Counter::CONNECTIONS, 1);
     Some((state, true))
 }
 

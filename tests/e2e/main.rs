@@ -2,7 +2,7 @@
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
 //! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, NSS, perl, ruby and python3,
-//! and uv as `cargo xtask setup` installs it.
+//! and uv, hypercorn and niquests as `cargo xtask setup` installs them.
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +33,7 @@ mod node;
 mod nss;
 mod openssl;
 mod python;
+mod quic;
 mod restart;
 mod scope;
 mod sockets;

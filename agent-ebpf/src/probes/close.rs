@@ -1,7 +1,10 @@
-//! `sys_enter_close`: the end of unix connections, which have no tracepoint of
-//! their own. At the exit of close the descriptor is gone already.
+//! `sys_enter_close`: the end of unix connections and of QUIC sockets, which have no
+//! tracepoint of their own. At the exit of close the descriptor is gone already.
 
-use agent_common::record::{Direction, Family, Layer};
+use agent_common::{
+    record::{Direction, Family, FlowRecord, Layer, Protocol, RecordKind},
+    state::FlowState,
+};
 use aya_ebpf::{
     EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::tracepoint,
     programs::TracePointContext,
@@ -37,9 +40,14 @@ fn enter(ctx: &TracePointContext) -> Option<()> {
     let socket = socket::socket(fd)?;
     let state = CONNECTIONS.get_ptr_mut(&socket.sock)?;
     // SAFETY: the state is a map's value.
-    let known =
-        unsafe { (*state).flow.id == socket.inode && (*state).tuple.family == Family::UNIX };
-    if known {
+    let (unix, quic) = unsafe {
+        let known = (*state).flow.id == socket.inode;
+        (
+            known && (*state).tuple.family == Family::UNIX,
+            known && (*state).protocol == Protocol::QUIC,
+        )
+    };
+    if unix || quic {
         let facts = Facts {
             wake: emit::wake(),
             time_ns: now(),
@@ -53,7 +61,32 @@ fn enter(ctx: &TracePointContext) -> Option<()> {
         };
         // SAFETY: the facts outlive the call.
         let call = unsafe { Call::new(ctx.as_ptr(), counters, &raw const facts) };
-        end(state, &call, Direction::EGRESS);
+        if unix {
+            end(state, &call, Direction::EGRESS);
+        } else {
+            end_quic(state, &call);
+        }
     }
     Some(())
+}
+
+/// Tells how many bytes went over a QUIC socket. It may be open elsewhere, and then the
+/// agent meets it again.
+#[inline(always)]
+fn end_quic(state: *mut FlowState, call: &Call) {
+    emit::small::<FlowRecord>(call, |record| {
+        // SAFETY: the record was reserved, and the state is a map's value.
+        unsafe {
+            record.write(FlowRecord {
+                kind: RecordKind::END,
+                direction: Direction::BOTH,
+                layer: Layer::SOCKET,
+                reserved: 0,
+                time_ns: call.facts().time_ns,
+                pid_tgid: call.facts().pid_tgid,
+                flow: (*state).flow,
+                offsets: (*state).offsets,
+            });
+        }
+    });
 }

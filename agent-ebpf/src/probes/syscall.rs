@@ -27,6 +27,7 @@ use aya_ebpf::{
 
 use crate::{
     capture::{self, Iovec, Source},
+    datagram,
     emit::{self, Call, Facts},
     kernel::{Counters, now, read, read_user},
     maps::{MAPPED_FILES, TLS_CALLS, WORK},
@@ -46,8 +47,9 @@ const ERRQUEUE: u64 = 0x2000;
 const EXEC: u64 = 4;
 /// `SHUT_RD`
 const SHUT_RD: u64 = 0;
-/// Messages of one recvmmsg or sendmmsg that are looked at.
-const MESSAGES: i64 = 8;
+/// Messages of one recvmmsg or sendmmsg whose bytes are counted: more than libraries of
+/// QUIC hand over at once.
+const MESSAGES: i64 = 64;
 /// Size of `struct mmsghdr`: a `user_msghdr` of 56 bytes, `msg_len`, padding.
 const MMSGHDR: u64 = 64;
 const MSG_LEN: u64 = 56;
@@ -146,14 +148,14 @@ fn exit(task: &Task, registers: u64, mut returned: i64) -> Option<()> {
             if returned == 0 {
                 return None;
             }
-            // Streams have no use for several messages; the first is taken like
-            // that of sendmsg, the rest as bytes unseen.
+            // The first is taken like that of sendmsg, the rest as bytes unseen: streams
+            // have no use for several messages, and of datagrams little is looked at.
             let direction = if syscall.number == number::RECVMMSG {
                 Direction::INGRESS
             } else {
                 Direction::EGRESS
             };
-            beyond = others(syscall.second, returned);
+            beyond = others(syscall.second, returned)?;
             returned = i64::from(read_user::<u32>(syscall.second + MSG_LEN)?);
             (direction, header(syscall.second)?)
         }
@@ -229,7 +231,12 @@ fn transfer(
             introduce(state, &call, &socket);
         }
         nest(state, task.pid_tgid, registers);
-        capture::bytes(state, &call, work);
+        // Not from within `bytes`: the stack of programs with the perf transport is full.
+        if (*state).protocol == Protocol::DATAGRAM || (*state).protocol == Protocol::QUIC {
+            datagram::datagram(state, &call, work);
+        } else {
+            capture::bytes(state, &call, work);
+        }
     }
     Some(())
 }
@@ -287,15 +294,23 @@ fn moved(task: &Task, fd: u64, direction: Direction, returned: i64) -> Option<()
 
 /// Bytes of the messages after the first of a recvmmsg or sendmmsg.
 #[inline(always)]
-fn others(address: u64, messages: i64) -> i64 {
-    let mut sum = 0;
+fn others(address: u64, messages: i64) -> Option<i64> {
+    // The sum lies in a map, so that all ways out of the loop are one to the verifier.
+    let work = WORK.get_ptr_mut(0)?;
+    // SAFETY: the map returned it, and this program does not run twice at once on a
+    // processor. Volatile, so that it is not kept in a register.
+    let sum = unsafe { &raw mut (*work).left };
+    // SAFETY: as above.
+    unsafe { sum.write_volatile(0) };
     let mut index = 1;
     while index < MESSAGES && index < messages {
         let Some(len) = read_user::<u32>(address + index as u64 * MMSGHDR + MSG_LEN) else { break };
-        sum += i64::from(len);
+        // SAFETY: as above.
+        unsafe { sum.write_volatile(sum.read_volatile().saturating_add(len)) };
         index += 1;
     }
-    sum
+    // SAFETY: as above.
+    Some(i64::from(unsafe { sum.read_volatile() }))
 }
 
 #[inline(always)]

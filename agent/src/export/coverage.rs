@@ -70,9 +70,13 @@ pub fn summary(coverage: &Coverage) -> Vec<String> {
 /// What is found out of a program.
 pub fn news(news: &News) -> String {
     let why = why(news.reason, news.detail.as_ref());
-    let mut text = format!("TLS of {} is not readable: {why}", program(&news.program));
+    let what = news.reason.what();
+    let mut text = format!("{what} of {} is not readable: {why}", program(&news.program));
     if let Some(server) = &news.server_name {
         _ = write!(text, " (a server: {})", name(server));
+    }
+    if let Some(ja4) = &news.ja4 {
+        _ = write!(text, " (a client by JA4: {})", name(ja4));
     }
     _ = write!(text, "; its calls are not seen; {}", news.reason.advice());
     text
@@ -169,7 +173,7 @@ pub(crate) mod tests {
             (Fate::Http2, None),
             (Fate::Decoded, Some([1, 2])),
         ] {
-            coverage.set(None, Some(Entry { row, fate, bytes }));
+            coverage.set(None, Some(Entry { row, fate, connections: 1, bytes }));
         }
         coverage
     }

@@ -47,7 +47,10 @@ impl FlowTable {
         let entry = if flow.key.is_session() {
             self.session_entry(flow, ended)
         } else {
-            self.socket_entry(flow, ended)
+            match &flow.kind {
+                Kind::Quic(_) => self.quic_entry(flow),
+                _ => self.socket_entry(flow, ended),
+            }
         };
         self.coverage.set(flow.booked, entry);
         flow.booked = entry;
@@ -85,13 +88,14 @@ impl FlowTable {
             return None;
         }
         let fate = fate(content, ended)?;
-        Some(Entry { row: self.row_of(flow), fate, bytes: Some(reached) })
+        Some(Entry { row: self.row_of(flow), fate, connections: 1, bytes: Some(reached) })
     }
 
     fn socket_entry(&mut self, flow: &mut Flow, ended: bool) -> Option<Entry> {
         let (fate, bytes) = match &flow.kind {
             // Of one that was evicted before, the ledger knows more.
             Kind::New => return flow.booked,
+            Kind::Quic(_) => return None,
             Kind::Carrier(carrier) => match (carrier.content(), flow.booked) {
                 (Content::Undecided, Some(before)) => (before.fate, Some(flow.reached)),
                 (content, _) => (fate(content, ended)?, Some(flow.reached)),
@@ -112,7 +116,28 @@ impl FlowTable {
             let name = tls.handshake.server_name.as_ref();
             self.coverage.opaque(row, reason, verdict.as_deref(), name);
         }
-        Some(Entry { row, fate, bytes })
+        Some(Entry { row, fate, connections: 1, bytes })
+    }
+
+    /// A UDP socket over which QUIC goes: its connections that were answered. Of those that
+    /// are older than the agent only the bytes are known.
+    fn quic_entry(&mut self, flow: &mut Flow) -> Option<Entry> {
+        let reached = flow.reached;
+        let Kind::Quic(socket) = &mut flow.kind else { return None };
+        let (connections, bytes) = (socket.connections, socket.moved(reached));
+        if connections == 0 && !socket.moves {
+            return None;
+        }
+        let hellos = std::mem::take(&mut socket.hellos);
+        let row = self.row_of(flow);
+        for hello in &hellos {
+            self.coverage.quic(row, Some(hello));
+        }
+        if hellos.is_empty() && flow.booked.is_none_or(|before| before.row != row) {
+            self.coverage.quic(row, None);
+        }
+        let fate = Fate::Opaque(Reason::Quic);
+        Some(Entry { row, fate, connections, bytes: Some(bytes) })
     }
 
     /// What becomes of a TLS socket, and the bytes that it moved; `None` while that is

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 
 pub use super::fate::{Fate, Reason};
+use super::tls_hello::ClientHello;
 use crate::{
     call::{Missing, Process},
     event::verdict::ProcessVerdict,
@@ -15,8 +16,9 @@ use crate::{
 /// container. A job that runs each minute makes a container each time.
 const CONTAINERS_MAX: u32 = 16;
 
-/// Server names that a row keeps.
+/// Server names that a row keeps, and protocols.
 const SERVER_NAMES_MAX: usize = 4;
+const PROTOCOLS_MAX: usize = 4;
 
 /// What rows are kept by.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -67,6 +69,8 @@ pub struct Row {
     /// Names of servers of opaque connections, as their clients told them; the first
     /// few.
     pub server_names: Vec<Arc<str>>,
+    /// Protocols that clients offered first over QUIC; the first few.
+    protocols: Vec<Arc<str>>,
     /// What more is known of a reason, e.g. the name of the hooked library.
     details: [Option<Arc<str>>; Reason::ALL.len()],
 }
@@ -79,6 +83,7 @@ impl Row {
             met: 0,
             lost: Missing::default(),
             server_names: Vec::new(),
+            protocols: Vec::new(),
             details: Default::default(),
         }
     }
@@ -106,11 +111,13 @@ impl Row {
     }
 }
 
-/// What the ledger holds of one connection: what it takes to correct it.
+/// What the ledger holds of one flow: what it takes to correct it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
     pub(crate) row: RowId,
     pub(crate) fate: Fate,
+    /// One, but for a socket of QUIC.
+    pub(crate) connections: u64,
     /// `None` when they are not known.
     pub(crate) bytes: Option<[u64; 2]>,
 }
@@ -130,6 +137,8 @@ pub struct News {
     pub detail: Option<Arc<str>>,
     /// Name of the server, as the client told it.
     pub server_name: Option<Arc<str>>,
+    /// JA4 fingerprint of the client; of QUIC.
+    pub ja4: Option<Arc<str>>,
 }
 
 /// Rows by program. Bounded: programs beyond the limit share a row named `other`.
@@ -230,27 +239,28 @@ impl Coverage {
         self.rows.get_mut(row.0 as usize)
     }
 
-    /// Replaces what is held of a connection.
+    /// Replaces what is held of a flow.
     pub(crate) fn set(&mut self, before: Option<Entry>, now: Option<Entry>) {
         if before == now {
             return;
         }
-        if let Some(Entry { row, fate, bytes }) = before
+        let unmeasured = |entry: Entry| if entry.bytes.is_none() { entry.connections } else { 0 };
+        if let Some(entry @ Entry { row, fate, connections, bytes }) = before
             && let Some(count) = self.row_mut(row).and_then(|row| row.counts.get_mut(fate.index()))
         {
-            count.connections = count.connections.saturating_sub(1);
-            count.unmeasured = count.unmeasured.saturating_sub(u64::from(bytes.is_none()));
+            count.connections = count.connections.saturating_sub(connections);
+            count.unmeasured = count.unmeasured.saturating_sub(unmeasured(entry));
             for (sum, bytes) in count.bytes.iter_mut().zip(bytes.unwrap_or_default()) {
                 *sum = sum.saturating_sub(bytes);
             }
         }
-        if let Some(Entry { row, fate, bytes }) = now
+        if let Some(entry @ Entry { row, fate, connections, bytes }) = now
             && let Some(row) = self.row_mut(row)
         {
             row.met |= 1 << fate.index();
             if let Some(count) = row.counts.get_mut(fate.index()) {
-                count.connections += 1;
-                count.unmeasured += u64::from(bytes.is_none());
+                count.connections = count.connections.saturating_add(connections);
+                count.unmeasured = count.unmeasured.saturating_add(unmeasured(entry));
                 for (sum, bytes) in count.bytes.iter_mut().zip(bytes.unwrap_or_default()) {
                     *sum = sum.saturating_add(bytes);
                 }
@@ -265,13 +275,55 @@ impl Coverage {
         }
     }
 
-    /// A connection was found to be opaque, or for another reason than before.
+    /// A TLS connection was found to be opaque, or for another reason than before.
     pub(crate) fn opaque(
         &mut self,
         row: RowId,
         reason: Reason,
         verdict: Option<&ProcessVerdict>,
         server_name: Option<&Arc<str>>,
+    ) {
+        let detail = match (reason, verdict) {
+            (Reason::SessionNotSeen, Some(verdict)) => verdict.hooked.clone(),
+            (Reason::Go | Reason::Unreadable, Some(verdict)) => {
+                verdict.unhooked.as_ref().map(|unhooked| unhooked.text().into())
+            }
+            _ => None,
+        };
+        self.found(row, reason, detail, server_name, None);
+    }
+
+    /// Connections over QUIC were found, and what the client of one said.
+    pub(super) fn quic(&mut self, row: RowId, client: Option<&ClientHello>) {
+        let Some(known) = self.row_mut(row) else { return };
+        if let Some(protocol) = client.and_then(|client| client.protocol.as_ref())
+            && known.protocols.len() < PROTOCOLS_MAX
+            && !known.protocols.contains(protocol)
+        {
+            known.protocols.push(Arc::clone(protocol));
+        }
+        let names: Vec<&str> = known
+            .protocols
+            .iter()
+            .map(|name| if **name == *"h3" { "HTTP/3" } else { &**name })
+            .collect();
+        let text = || format!("{}, encrypted in the process", names.join(" and ")).into();
+        let detail: Option<Arc<str>> = (!names.is_empty()).then(text);
+        if let Some(place) = known.details.get_mut(Reason::Quic as usize) {
+            place.clone_from(&detail);
+        }
+        let name = client.and_then(|client| client.server_name.as_ref());
+        let ja4 = client.and_then(|client| client.ja4.clone());
+        self.found(row, Reason::Quic, detail, name, ja4);
+    }
+
+    fn found(
+        &mut self,
+        row: RowId,
+        reason: Reason,
+        detail: Option<Arc<str>>,
+        server_name: Option<&Arc<str>>,
+        ja4: Option<Arc<str>>,
     ) {
         let Some(row) = self.row_mut(row) else { return };
         if let Some(name) = server_name
@@ -280,17 +332,11 @@ impl Coverage {
         {
             row.server_names.push(Arc::clone(name));
         }
-        // Called before the first connection of this fate is counted.
-        if row.met & 1 << Fate::Opaque(reason).index() != 0 {
+        let fate = 1 << Fate::Opaque(reason).index();
+        if row.met & fate != 0 {
             return;
         }
-        let detail = match (reason, verdict) {
-            (Reason::SessionNotSeen, Some(verdict)) => verdict.hooked.clone(),
-            (Reason::Go | Reason::Unreadable, Some(verdict)) => {
-                verdict.unhooked.as_ref().map(|unhooked| unhooked.text().into())
-            }
-            _ => None,
-        };
+        row.met |= fate;
         if let Some(place) = row.details.get_mut(reason as usize) {
             place.clone_from(&detail);
         }
@@ -299,6 +345,7 @@ impl Coverage {
             reason,
             detail,
             server_name: server_name.cloned(),
+            ja4,
         };
         self.news.push(news);
     }

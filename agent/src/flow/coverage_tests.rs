@@ -111,6 +111,48 @@ fn fates(table: &FlowTable) -> Vec<(Fate, u64, [u64; 2])> {
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
+/// What a socket of QUIC moved: the start of a datagram. The later, the more has moved.
+fn quic(direction: Direction, offset: u64, other_offset: u64, payload: &[u8]) -> Data {
+    let time = Timestamp(1_000_000 + offset + other_offset);
+    Data { time, other_offset, ..data(1, Protocol::QUIC, direction, offset, payload) }
+}
+
+fn sample_of_rfc_9001(text: &str) -> Vec<u8> {
+    let hex = text.trim();
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn quic_counts_once_a_server_answers_and_its_bytes_are_those_of_the_socket() {
+    let client =
+        sample_of_rfc_9001(include_str!("../../../tests/fixtures/quic/rfc9001-client.hex"));
+    let server =
+        sample_of_rfc_9001(include_str!("../../../tests/fixtures/quic/rfc9001-server.hex"));
+    let mut table = table();
+    table.data(quic(Direction::EGRESS, 0, 0, &client), &mut Vec::new());
+    tick(&mut table, 1);
+    assert_eq!(fates(&table), [], "nobody has answered");
+    table.data(quic(Direction::INGRESS, 0, 1200, &server), &mut Vec::new());
+    tick(&mut table, 2);
+    assert_eq!(fates(&table), [(Fate::Opaque(Reason::Quic), 1, [135, 1200])]);
+    let news = table.coverage_mut().take_news();
+    let [news] = &news[..] else { panic!("{news:?}") };
+    assert_eq!(news.server_name.as_deref(), Some("example.com"));
+    assert_eq!(news.detail.as_deref(), Some("alpn, encrypted in the process"));
+    assert!(news.ja4.as_ref().is_some_and(|ja4| ja4.starts_with("q13d0211an_")));
+    assert_eq!(table.stats().flows.quic, 1);
+    // A record of one direction tells how far the other has come.
+    table.data(quic(Direction::INGRESS, 9000, 70_000, b""), &mut Vec::new());
+    end(&mut table, 1, [20_000, 70_000]);
+    assert_eq!(fates(&table), [(Fate::Opaque(Reason::Quic), 1, [20_000, 70_000])]);
+    // It is open elsewhere.
+    table.data(quic(Direction::INGRESS, 20_000, 70_000, &server), &mut Vec::new());
+    table.data(quic(Direction::EGRESS, 75_000, 25_000, b""), &mut Vec::new());
+    end(&mut table, 1, [30_000, 80_000]);
+    assert_eq!(fates(&table), [(Fate::Opaque(Reason::Quic), 1, [30_000, 80_000])]);
+    assert_eq!(table.stats().flows.quic, 1);
+}
+
 #[test]
 fn what_is_decoded_is_counted_with_its_bytes_while_it_lasts() {
     let mut table = table();
@@ -300,7 +342,7 @@ fn server_names_of_a_row_are_bounded() {
     for number in 0..100 {
         let name: Arc<str> = format!("{number}.example").into();
         coverage.opaque(row, Reason::Java, None, Some(&name));
-        let entry = Entry { row, fate: Fate::Opaque(Reason::Java), bytes: None };
+        let entry = Entry { row, fate: Fate::Opaque(Reason::Java), connections: 1, bytes: None };
         coverage.set(None, Some(entry));
     }
     assert_eq!(coverage.rows()[0].server_names.len(), SERVER_NAMES_MAX);

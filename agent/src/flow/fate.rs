@@ -1,8 +1,8 @@
-//! What may become of a connection, and why its TLS may not be readable.
+//! What may become of a connection, and why its TLS or QUIC may not be readable.
 
 use crate::event::verdict::{ProcessVerdict, Unhooked};
 
-/// Why the TLS of a connection was not readable.
+/// Why the TLS or QUIC of a connection was not readable.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
     /// All that the process maps was looked into, and nothing is known to be TLS.
@@ -19,11 +19,13 @@ pub enum Reason {
     NotLookedAt,
     /// A library is hooked, and the session of this connection was not seen.
     SessionNotSeen,
+    /// It is QUIC, whoever encrypts it.
+    Quic,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoKnownLibrary,
         Self::Go,
         Self::Java,
@@ -31,6 +33,7 @@ impl Reason {
         Self::Unreadable,
         Self::NotLookedAt,
         Self::SessionNotSeen,
+        Self::Quic,
     ];
 
     /// The word in metric labels.
@@ -43,6 +46,7 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::NotLookedAt => "not_looked_at",
             Self::SessionNotSeen => "session_not_seen",
+            Self::Quic => "quic",
         }
     }
 
@@ -56,6 +60,7 @@ impl Reason {
             Self::Unreadable => "a file of it could not be looked into",
             Self::NotLookedAt => "the process was not looked at in time",
             Self::SessionNotSeen => "its TLS library is hooked, but this session was not seen",
+            Self::Quic => "HTTP/3 or another protocol, encrypted in the process",
         }
     }
 
@@ -71,10 +76,22 @@ impl Reason {
             Self::SessionNotSeen => {
                 "connections that are older than the agent are seen once they are made again"
             }
+            Self::Quic => {
+                "observe what is behind a proxy that ends it, or have the server not offer \
+                 HTTP/3 (Alt-Svc header, HTTPS record): clients then use TLS over TCP"
+            }
         }
     }
 
-    /// Why a connection of a process is opaque. `from_start` says that the connection
+    /// What is not readable.
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Quic => "QUIC",
+            _ => "TLS",
+        }
+    }
+
+    /// Why a TLS connection of a process is opaque. `from_start` says that the connection
     /// was seen from its first byte on.
     pub fn of(verdict: Option<&ProcessVerdict>, from_start: bool) -> Self {
         let Some(verdict) = verdict else { return Self::NotLookedAt };
@@ -101,7 +118,7 @@ pub enum Fate {
     /// TLS of a process whose plaintext was captured: some of it may be this
     /// connection's, and which was not certain.
     Unattributed,
-    /// TLS that was not readable.
+    /// TLS or QUIC that was not readable.
     Opaque(Reason),
     /// HTTP/2, which is not decoded.
     Http2,
@@ -150,6 +167,7 @@ impl Fate {
         match self {
             Self::Decoded => "decoded",
             Self::Unattributed => "TLS, its plaintext captured but not told apart",
+            Self::Opaque(Reason::Quic) => "QUIC not readable",
             Self::Opaque(_) => "TLS not readable",
             Self::Http2 => "HTTP/2, not decoded",
             Self::Other => "another protocol",

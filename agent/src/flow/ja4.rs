@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 /// What a client hello says that the fingerprint is made of, in its order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offer {
+    /// It came over QUIC.
+    pub(super) quic: bool,
     /// `legacy_version`
     pub(super) version: u16,
     /// `supported_versions`
@@ -34,7 +36,8 @@ impl Offer {
         let (mut ciphers, mut extensions) = (plain(&self.ciphers), plain(&self.extensions));
         let version = plain(&self.versions).into_iter().max().unwrap_or(self.version);
         let mut text = format!(
-            "t{}{}{:02}{:02}{}_",
+            "{}{}{}{:02}{:02}{}_",
+            if self.quic { 'q' } else { 't' },
             version_code(version),
             if extensions.contains(&SERVER_NAME) { 'd' } else { 'i' },
             ciphers.len().min(99),
@@ -121,6 +124,7 @@ mod tests {
     #[test]
     fn the_example_of_the_specification_has_its_fingerprint() {
         let offer = Offer {
+            quic: false,
             version: 0x0303,
             versions: numbers("3a3a,0304,0303"),
             ciphers: numbers(

@@ -135,7 +135,8 @@ impl FlowTable {
         } else {
             self.names.remove(&flow.key.flow);
         }
-        Some((flow.key, flow.booked))
+        // A socket of QUIC carries many: those that come later are others.
+        Some((flow.key, flow.booked.filter(|_| !matches!(flow.kind, Kind::Quic(_)))))
     }
 
     /// When a flow was used last. The kernel side tells no more of a socket that is bound,

@@ -12,6 +12,7 @@ mod ja4;
 pub mod join;
 mod lifetime;
 mod process;
+mod quic;
 pub mod recent;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -41,6 +42,8 @@ pub struct Limits {
     pub processes: usize,
     /// Calls that wait for their other end.
     pub waiting_calls: usize,
+    /// QUIC connections that are remembered, of all sockets, so that none counts twice.
+    pub quic_connections: usize,
     /// Programs that have a row of their own in the coverage ledger.
     pub programs: usize,
 }
@@ -54,6 +57,7 @@ impl Default for Limits {
             idle_ns: 30 * 60 * 1_000_000_000,
             processes: 16_384,
             waiting_calls: 4096,
+            quic_connections: 4096,
             programs: 1024,
         }
     }
@@ -85,6 +89,8 @@ pub struct Stats {
     pub processes_forgotten: u64,
     /// TLS hellos that were given up for want of room.
     pub hellos_dropped: u64,
+    /// QUIC connections that were forgotten for want of room.
+    pub quic_forgotten: u64,
     /// Calls decoded, each end on its own.
     pub calls: u64,
     /// Calls merged from both ends.
@@ -109,6 +115,8 @@ pub struct FlowCounts {
     /// Of these, the ones that ended without any session of a hooked library
     /// having been bound to them: nothing above TLS was seen.
     pub tls_unbound: u64,
+    /// QUIC connections that were answered.
+    pub quic: u64,
     /// Something else.
     pub ignored: u64,
 }

@@ -13,6 +13,7 @@ use super::{
     ends::{EndsKey, ends},
     join::Joiner,
     process::Processes,
+    quic::{Connections, QuicSocket},
     recent::Recent,
     tls_socket::TlsSocket,
 };
@@ -54,6 +55,8 @@ pub(super) enum Kind {
     Carrier(Carrier),
     /// A socket that carries TLS.
     Tls(TlsSocket),
+    /// A UDP socket over which QUIC goes.
+    Quic(QuicSocket),
     /// Nothing that is decoded.
     Other(Fate),
 }
@@ -121,6 +124,7 @@ pub struct FlowTable {
     pub(super) coverage: Coverage,
     /// What the ledger holds of connections that were evicted, and may go on.
     pub(super) evicted: Recent<Key, Entry>,
+    pub(super) quic: Connections,
     /// When the latest session of a process that ended unbound moved plaintext.
     pub(super) unbound: Recent<u32, Timestamp>,
     pub(super) stats: Stats,
@@ -153,6 +157,7 @@ impl FlowTable {
             lost: Missing::default(),
             coverage: Coverage::new(limits.programs),
             evicted: Recent::new(limits.flows),
+            quic: Connections::new(limits.quic_connections),
             unbound: Recent::new(limits.processes),
             stats: Stats::default(),
             now: Timestamp(0),
@@ -294,6 +299,7 @@ impl FlowTable {
                     self.stats.flows.http2 += 1;
                     Kind::Other(Fate::Http2)
                 }
+                Protocol::QUIC => Kind::Quic(QuicSocket::new(&data)),
                 Protocol::IGNORED => {
                     self.stats.flows.ignored += 1;
                     Kind::Other(Fate::Other)
@@ -325,6 +331,16 @@ impl FlowTable {
                 if let Some(server) = socket.server.as_ref().filter(|_| news) {
                     self.binder.hello(data.flow, server.overhead());
                 }
+            }
+            Kind::Quic(socket) => {
+                // Few records are made of what moves: each tells of both directions.
+                if let Some(other) = flow.reached.get_mut(usize::from(!data.direction.0 & 1)) {
+                    *other = data.other_offset.max(*other);
+                }
+                socket.moves |= data.payload.is_empty();
+                let Self { quic, stats, .. } = self;
+                quic.datagram(&data, |seen| stats.flows.quic += socket.note(seen));
+                stats.quic_forgotten = quic.forgotten();
             }
             Kind::Carrier(_) | Kind::New | Kind::Other(_) => {}
         }

@@ -19,6 +19,8 @@ pub enum Hello {
 pub struct ClientHello {
     /// `server_name`, when it is a host name.
     pub server_name: Option<Arc<str>>,
+    /// The protocol that it offers first by ALPN.
+    pub protocol: Option<Arc<str>>,
     /// JA4 fingerprint, when all of the message was seen.
     pub ja4: Option<Arc<str>>,
     /// All of the message was seen.
@@ -100,15 +102,24 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Hello>, NotHello> {
     let complete = input.0.len() >= len;
     let mut body = Cursor(input.0.get(..len).unwrap_or(input.0));
     match kind {
-        1 => Ok(Some(Hello::Client(client(&mut body, complete)))),
+        1 => Ok(Some(Hello::Client(client(&mut body, complete, false)))),
         2 => Ok(server(&mut body, complete).map(Hello::Server)),
         _ => Err(NotHello),
     }
 }
 
-fn client(body: &mut Cursor<'_>, complete: bool) -> ClientHello {
+/// Reads the client hello that starts a QUIC connection, where there are no records; `None`
+/// when it is not there in whole.
+pub(super) fn message(bytes: &[u8]) -> Option<ClientHello> {
+    let mut input = Cursor(bytes);
+    let kind = input.number::<1>()?;
+    let body = input.vector::<3>()?;
+    (kind == 1).then(|| client(&mut Cursor(body), true, true))
+}
+
+fn client(body: &mut Cursor<'_>, complete: bool, quic: bool) -> ClientHello {
     let mut hello = ClientHello { complete, ..ClientHello::default() };
-    let mut offer = Offer::default();
+    let mut offer = Offer { quic, ..Offer::default() };
     let before = (|| {
         offer.version = u16::try_from(body.number::<2>()?).ok()?;
         body.take(32)?;
@@ -129,6 +140,7 @@ fn client(body: &mut Cursor<'_>, complete: bool) -> ClientHello {
             _ => {}
         }
     });
+    hello.protocol = protocol_name(&offer.protocol);
     hello.ja4 = complete.then(|| offer.fingerprint().into());
     hello
 }

@@ -24,6 +24,7 @@ const SETTINGS: Settings = Settings {
         idle_ns: 60_000_000_000,
         processes: 3,
         waiting_calls: 2,
+        quic_connections: 4,
         programs: 2,
     },
     http: http::Limits { head_bytes: 512, body_bytes: 256, decoded_bytes: 4096, pipeline_depth: 3 },

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::table::{Proof, Table};
 use crate::{
-    shell::{command, quote, root, run, say, target as target_folder},
+    shell::{cargo, command, quote, root, run, say, target as target_folder},
     test::Target,
     vm,
 };
@@ -72,6 +72,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn task(args: &Args) -> Result<()> {
+    run(cargo().args(["build", "--package", "apiscope"]))?;
     let program = program()?;
     let wanted = |name: &str| args.kernel.as_deref().is_none_or(|kernel| kernel == name);
     let mut proofs = Vec::new();

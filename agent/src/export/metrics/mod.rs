@@ -355,16 +355,17 @@ impl Metrics {
         for (lost, direction) in stats.lost.iter().zip(["ingress", "egress"]) {
             for cause in Cause::ALL {
                 let bytes = lost.iter().find(|&(found, _)| found == cause).map_or(0, |(_, n)| n);
-                let labels = Lost { cause: cause.as_str(), direction };
-                raise(&self.lost_bytes.get_or_create(&labels), bytes);
+                let cause = cause.as_str();
+                raise(&self.lost_bytes.get_or_create(&Lost { cause, direction }), bytes);
             }
         }
-        let FlowCounts { http1, http2, tls, tls_unbound, ignored } = stats.flows;
+        let FlowCounts { http1, http2, tls, tls_unbound, quic, ignored } = stats.flows;
         for (protocol, count) in [
             ("http/1", http1),
             ("http/2", http2),
             ("tls", tls),
             ("tls without plaintext", tls_unbound),
+            ("quic", quic),
             ("other", ignored),
         ] {
             raise(&self.flows.get_or_create(&Protocol { protocol }), count);
@@ -374,13 +375,13 @@ impl Metrics {
             ("http_head", stats.heads_lost),
             ("http_response", stats.responses_unpaired),
         ] {
-            let stage = Stage { stage: stage.into() };
-            raise(&self.decode_errors.get_or_create(&stage), count);
+            raise(&self.decode_errors.get_or_create(&Stage { stage: stage.into() }), count);
         }
         self.queue("flows", stats.evicted_full);
         self.queue("joins", stats.join_overflows);
         self.queue("processes", stats.processes_forgotten);
         self.queue("tls_hellos", stats.hellos_dropped);
+        self.queue("quic_connections", stats.quic_forgotten);
     }
 
     /// Sets how many services, endpoints and findings are known.
