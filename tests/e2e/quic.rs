@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use support::{
     apiscope::Options,
     child::{Process, output},
-    directory, eventually, net, program,
+    directory, eventually, net, program, proof,
     server::certificate,
     tool,
 };
@@ -99,6 +99,7 @@ fn the_server_of_http_3_has_exactly_the_connections_of_its_clients() -> Result<(
         .collect();
     ensure!(others.is_empty(), "{others:?}");
     ensure!(apiscope.kernel_counter("quic_skipped")? == 0, "Initials were not looked at");
+    proof::opaque("QUIC (HTTP/3)", "Hypercorn", CONNECTIONS)?;
     apiscope.stop().map(drop)
 }
 
@@ -126,5 +127,5 @@ fn the_client_of_http_3_is_told_with_its_server_and_bytes_and_its_dns_is_not() -
     let kib = bytes.and_then(|bytes| bytes.strip_suffix(" KiB")).context("KiB of ingress")?;
     // All of it: the client has closed its sockets.
     ensure!(kib.parse::<f64>()? * 1024.0 >= BODIES[1] as f64, "{all}");
-    Ok(())
+    proof::opaque("QUIC (HTTP/3)", "niquests, client", CONNECTIONS)
 }

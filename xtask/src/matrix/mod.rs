@@ -39,6 +39,7 @@ const TESTS: &[&str] = &[
     "nss::https_of_a_client",
     "openssl::",
     "python::https_over_ipv4",
+    "quic::",
 ];
 
 /// Of these, what `cargo xtask test` runs in a guest: one of each kind of library, where one
