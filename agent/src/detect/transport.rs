@@ -124,7 +124,8 @@ fn is_reusable(call: &Call, credential: Credential<'_>) -> bool {
         | AuthScheme::Digest
         | AuthScheme::Negotiate
         | AuthScheme::AwsSigV4
-        | AuthScheme::Other => false,
+        | AuthScheme::Other
+        | AuthScheme::Unknown => false,
     }
 }
 

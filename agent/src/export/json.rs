@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     call::{Binding, Call, Endpoint, Ends, Handshake, Timestamp},
     flow::tls_cipher,
-    http::{Body, BodyState},
+    http::{Body, BodyState, Response},
     pipeline::Observed,
     redact,
 };
@@ -47,9 +47,11 @@ impl JsonLines {
         if let Some(agent) = call.request.headers.get_str("user-agent") {
             object.put("user_agent.original", cut(agent, USER_AGENT_MAX));
         }
-        object.put("http.request.body.size", &call.request.body.size);
-        if let Some(response) = &call.response {
-            object.put("http.response.body.size", &response.body.size);
+        if let Some(size) = call.request.body_size() {
+            object.put("http.request.body.size", &size);
+        }
+        if let Some(size) = call.response.as_ref().and_then(Response::body_size) {
+            object.put("http.response.body.size", &size);
         }
         if let Some(duration) = call.duration_seconds() {
             object.put("duration", &duration);

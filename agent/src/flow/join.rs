@@ -177,16 +177,28 @@ impl Joiner {
     }
 }
 
-/// Of what both ends of a call have in common.
+/// Of what both ends of a call have in common, however much of it was captured.
 fn fingerprint(hasher: &RandomState, request: &Request) -> u64 {
     let mut state = hasher.build_hasher();
     request.method.hash(&mut state);
     request.target.hash(&mut state);
-    for (name, value) in request.headers.iter() {
-        name.hash(&mut state);
-        value.hash(&mut state);
-    }
     state.finish()
+}
+
+/// Whether the header fields of both views may be of one request: equal, but for those that
+/// are missing of a head that was cut.
+fn same_fields(a: &Request, b: &Request) -> bool {
+    let cut = |request: &Request| request.notes.contains(Notes::HEAD_CUT);
+    let (mut of_a, mut of_b) = (a.headers.iter(), b.headers.iter());
+    loop {
+        match (of_a.next(), of_b.next()) {
+            (None, None) => return true,
+            (None, Some(_)) => return cut(a),
+            (Some(_), None) => return cut(b),
+            (field, other) if field != other => return false,
+            _ => {}
+        }
+    }
 }
 
 /// The call among those that wait that is the other view of `call`.
@@ -223,7 +235,7 @@ fn agree(a: &Call, a_offset: Option<u64>, b: &Call, b_offset: Option<u64>, skew:
     let same_request = server.request.method == client.request.method
         && server.request.target == client.request.target
         && server.request.version == client.request.version
-        && server.request.headers.iter().eq(client.request.headers.iter());
+        && same_fields(&server.request, &client.request);
     let same_status = match (server.status(), client.status()) {
         (Some(server), Some(client)) => server == client,
         _ => true,
@@ -275,25 +287,25 @@ fn merge(a: Call, b: Call) -> Call {
     server
 }
 
-type Rank = (bool, u8, usize);
+type Rank = (bool, bool, u8, usize);
 
 const fn request_rank(request: &Request) -> Rank {
-    rank(&request.body, request.ended)
+    rank(&request.body, request.ended, request.notes)
 }
 
 const fn response_rank(response: &Response) -> Rank {
-    rank(&response.body, response.ended)
+    rank(&response.body, response.ended, response.notes)
 }
 
-/// More complete bodies rank higher.
-const fn rank(body: &Body, ended: bool) -> Rank {
+/// More complete messages rank higher.
+const fn rank(body: &Body, ended: bool, notes: Notes) -> Rank {
     let state = match body.state {
         BodyState::Complete => 3,
         BodyState::Capped => 2,
         BodyState::Corrupt => 1,
         BodyState::Truncated => 0,
     };
-    (ended, state, body.bytes.len())
+    (!notes.contains(Notes::HEAD_CUT), ended, state, body.bytes.len())
 }
 
 #[cfg(test)]

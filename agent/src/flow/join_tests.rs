@@ -117,6 +117,28 @@ fn the_more_complete_message_and_the_smaller_loss_are_kept() {
 }
 
 #[test]
+fn a_head_that_was_cut_at_one_end_is_that_of_the_other() {
+    for cut in [Role::Server, Role::Client] {
+        for (fields, joined) in [(&[("host", "a")][..], 1), (&[("host", "b")], 2)] {
+            let mut scene = Scene::new(10);
+            for role in [Role::Server, Role::Client] {
+                let mut call = view_of(role, "/a", 0);
+                call.request.headers = Headers::from_pairs([("host", "a"), ("x", "y")]);
+                if role == cut {
+                    call.request.headers = Headers::from_pairs(fields.iter().copied());
+                    call.request.notes.insert(Notes::HEAD_CUT);
+                }
+                scene.call(call, at(role, None));
+            }
+            scene.joiner.finish(&mut scene.stats, &mut scene.out);
+            assert_eq!(scene.out.len(), joined);
+            let whole = scene.out.iter().find(|call| call.request.headers.iter().count() == 2);
+            assert!(!whole.unwrap().request.notes.contains(Notes::HEAD_CUT));
+        }
+    }
+}
+
+#[test]
 fn equal_requests_in_a_row_are_joined_each_with_its_own() {
     for offsets in [true, false] {
         let mut scene = Scene::new(100);

@@ -94,6 +94,8 @@ impl Connection {
         let connect = &*request.method == "CONNECT";
         let framing = if connect {
             Framing::None
+        } else if request.notes.contains(Notes::HEAD_CUT) {
+            Framing::Unknown
         } else {
             Framing::of_request(&request.headers, &mut request.notes)
         };
@@ -139,6 +141,9 @@ impl Connection {
         if self.pairing.open().is_some() {
             self.answered(false, out);
         }
+        // Where the end of a request was lost, nobody knows what came first.
+        let lost = self.side_of(Kind::Request).state == State::Seek;
+        let cut = response.notes.contains(Notes::HEAD_CUT);
         let Some(waiting) = self.pairing.next() else {
             self.response_of_unknown(&mut response, out);
             return;
@@ -146,7 +151,7 @@ impl Connection {
         if waiting.interim {
             response.notes.insert(Notes::INTERIM);
         }
-        if !waiting.sent {
+        if !waiting.sent && !lost {
             response.notes.insert(Notes::EARLY_RESPONSE);
         }
         waiting.times.response_start = Some(start);
@@ -154,6 +159,8 @@ impl Connection {
         let connect = &*waiting.request.method == "CONNECT";
         let framing = if &*waiting.request.method == "HEAD" || matches!(status, 204 | 304) {
             Framing::None
+        } else if cut {
+            Framing::Unknown
         } else {
             Framing::of_response(&response.headers, &mut response.notes)
         };
@@ -166,6 +173,7 @@ impl Connection {
             return;
         }
         waiting.response = Some(response);
+        self.pairing.response_seen();
         let body = !matches!(framing, Framing::None);
         let unknown = matches!(framing, Framing::Unknown);
         let side = self.side_of(Kind::Response);
@@ -203,7 +211,8 @@ impl Connection {
         requests.possibly_answered = !requests.partial.is_empty();
         // Without the request it is not known whether there is a body.
         let framing = Framing::of_response(&response.headers, &mut response.notes);
-        if !matches!(response.status, 204 | 304) && !matches!(framing, Framing::None) {
+        let none = matches!(framing, Framing::None) && !response.notes.contains(Notes::HEAD_CUT);
+        if !matches!(response.status, 204 | 304) && !none {
             self.side_of(Kind::Response).state = State::Seek;
         }
     }
@@ -257,7 +266,7 @@ impl Connection {
         open.answered = true;
         let unsent = !open.sent;
         if ended {
-            self.pairing.response_over();
+            self.pairing.response_seen();
         }
         // Nobody waits for the end of a request that was answered when it is not
         // known where the end is.

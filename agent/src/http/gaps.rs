@@ -2,7 +2,12 @@
 
 use agent_common::record::Direction;
 
-use super::{Connection, Exchange, body::Framing, head::Kind, side::State};
+use super::{
+    Connection, Exchange,
+    body::Framing,
+    head::{self, Kind},
+    side::State,
+};
 use crate::call::{Cause, Timestamp};
 
 /// A hole of fewer bytes may be the empty lines that old clients send after a body.
@@ -64,6 +69,7 @@ impl Connection {
         cause: Cause,
         out: &mut Vec<Exchange>,
     ) {
+        self.begin_cut(direction, out);
         let side = self.side(direction);
         match &mut side.state {
             State::Tunnel(skipped) => *skipped = skipped.saturating_add(len),
@@ -81,6 +87,24 @@ impl Connection {
                 self.losses.heads += u64::from(certain && begun == 0);
                 self.gap(direction, len.saturating_add(begun), certain, out);
             }
+        }
+    }
+
+    /// A head that ends in a hole begins its message all the same, when its first line is
+    /// there: calls are counted whatever else is missing of them.
+    fn begin_cut(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
+        let side = self.side(direction);
+        let Some(kind) = side.kind.filter(|_| !side.partial.is_empty()) else { return };
+        let Some(head) = head::parse_cut(kind, &side.partial) else { return };
+        let possibly_answered = side.possibly_answered;
+        side.forget();
+        side.possibly_answered = possibly_answered;
+        let time = side.start.1;
+        self.begin(direction, time, head, out);
+        // Where the message goes on is behind the hole.
+        let side = self.side(direction);
+        if side.state == State::Head {
+            side.state = State::Seek;
         }
     }
 

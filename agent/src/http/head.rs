@@ -233,6 +233,18 @@ fn read<'a>(
     Ok(Status::Complete((Head { line, version, headers, notes }, len)))
 }
 
+/// Parses a head of which only the beginning came: as far as its lines are whole, the
+/// first one at least.
+pub(super) fn parse_cut(kind: Kind, bytes: &[u8]) -> Option<Head> {
+    let end = memrchr(b'\n', bytes)? + 1;
+    let mut whole = Vec::with_capacity(end + 2);
+    whole.extend_from_slice(bytes.get(..end)?);
+    whole.extend_from_slice(b"\r\n");
+    let Parsed::Whole(mut head, _) = parse(kind, &whole.into()) else { return None };
+    head.notes.insert(Notes::HEAD_CUT);
+    Some(head)
+}
+
 /// Where `part`, a slice of `head`, is in it.
 fn range(head: &Bytes, part: &[u8]) -> Range<u32> {
     let start = part.as_ptr().addr().wrapping_sub(head.as_ptr().addr());

@@ -93,6 +93,12 @@ impl Request {
         self.headers.get_str("host").map(str::trim)
     }
 
+    /// Size of the body, as [`Body::size`] has it; `None` when it is not known, because
+    /// the head that tells it was cut.
+    pub fn body_size(&self) -> Option<u64> {
+        (!self.notes.contains(Notes::HEAD_CUT)).then_some(self.body.size)
+    }
+
     /// The target from its path on.
     fn origin_form(&self) -> &str {
         if self.target.starts_with('/') {
@@ -122,6 +128,14 @@ pub struct Response {
     pub ended: bool,
     /// Departures from the grammar that were tolerated.
     pub notes: Notes,
+}
+
+impl Response {
+    /// Size of the body, as [`Body::size`] has it; `None` when it is not known, because
+    /// the head that tells it was cut.
+    pub fn body_size(&self) -> Option<u64> {
+        (!self.notes.contains(Notes::HEAD_CUT)).then_some(self.body.size)
+    }
 }
 
 /// A message body.
@@ -176,6 +190,9 @@ impl Notes {
     pub const LENIENT: Self = Self(256);
     /// The message was pipelined behind one that had not been answered.
     pub const PIPELINED: Self = Self(512);
+    /// The end of the head was not captured: fields may be missing, and what they would
+    /// say of the body is not known.
+    pub const HEAD_CUT: Self = Self(1024);
 
     /// Sets the bits of `other`.
     pub const fn insert(&mut self, other: Self) {

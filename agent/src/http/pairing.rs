@@ -119,8 +119,9 @@ impl Pairing {
         self.unknown.0 = 0;
     }
 
-    /// A final response is over.
-    pub(super) fn response_over(&mut self) {
+    /// A final response begins or is over: a client that waits for each answer has missed
+    /// none before it.
+    pub(super) fn response_seen(&mut self) {
         self.doubt = false;
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::http::Request;
+use crate::http::{Notes, Request};
 
 /// Authentication scheme that a request carried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -31,9 +31,17 @@ pub enum AuthScheme {
     AwsSigV4,
     /// Another scheme of the `Authorization` field.
     Other,
+    /// Not known: no credential among the header fields that were captured, which are not
+    /// all.
+    Unknown,
 }
 
 impl AuthScheme {
+    /// Whether a credential was recognised.
+    pub const fn is_credential(self) -> bool {
+        !matches!(self, Self::None | Self::Unknown)
+    }
+
     /// The scheme in few letters, for a column.
     pub const fn short_name(self) -> &'static str {
         match self {
@@ -48,6 +56,7 @@ impl AuthScheme {
             Self::Negotiate => "negotiate",
             Self::AwsSigV4 => "aws",
             Self::Other => "other",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -69,7 +78,7 @@ pub enum Place {
 pub struct Credential<'a> {
     /// Its scheme.
     pub scheme: AuthScheme,
-    /// Where it is; of [`AuthScheme::None`] without meaning.
+    /// Where it is; without meaning where there is none.
     pub place: Place,
     /// Name of the field, query parameter or cookie, as sent.
     pub name: &'a str,
@@ -134,8 +143,9 @@ pub fn detect(request: &Request) -> Credential<'_> {
             key = Some(Credential { scheme, place: Place::Header, name });
         }
     }
+    let cut = request.notes.contains(Notes::HEAD_CUT);
     key.or_else(|| request.query().and_then(in_query)).or(cookie).unwrap_or(Credential {
-        scheme: AuthScheme::None,
+        scheme: if cut { AuthScheme::Unknown } else { AuthScheme::None },
         place: Place::Header,
         name: "",
     })
@@ -220,11 +230,15 @@ fn is_jwt(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Body, Headers, Notes, Version};
+    use crate::http::{Body, Headers, Version};
 
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
 
     fn scheme(target: &str, headers: &[(&str, &str)]) -> (AuthScheme, String) {
+        scheme_of(target, headers, Notes::default())
+    }
+
+    fn scheme_of(target: &str, headers: &[(&str, &str)], notes: Notes) -> (AuthScheme, String) {
         let request = Request {
             method: "GET".into(),
             target: target.into(),
@@ -232,7 +246,7 @@ mod tests {
             headers: Headers::from_pairs(headers.iter().copied()),
             body: Body::default(),
             ended: true,
-            notes: Notes::default(),
+            notes,
         };
         let found = detect(&request);
         (found.scheme, found.name.to_owned())
@@ -254,6 +268,14 @@ mod tests {
         ] {
             assert_eq!(scheme("/", &[("Authorization", value)]).0, expected, "{value}");
         }
+    }
+
+    #[test]
+    fn that_there_is_no_credential_is_known_of_whole_heads_only() {
+        let cut = |headers| scheme_of("/", headers, Notes::HEAD_CUT).0;
+        assert_eq!(cut(&[]), AuthScheme::Unknown);
+        assert_eq!(cut(&[("Authorization", "Basic dTpw")]), AuthScheme::Basic);
+        assert_eq!(scheme("/", &[]).0, AuthScheme::None);
     }
 
     #[test]

@@ -122,9 +122,7 @@ impl Endpoint {
         }
         let credential = auth::detect(&call.request);
         *self.auth.entry(credential.scheme).or_default() += 1;
-        if credential.scheme != AuthScheme::None
-            && !self.credentials.contains_key(&credential.scheme)
-        {
+        if credential.scheme.is_credential() && !self.credentials.contains_key(&credential.scheme) {
             let name = redact::name(credential.name).into_owned();
             let carrier = Credential { place: credential.place, name };
             self.credentials.insert(credential.scheme, carrier);

@@ -7,7 +7,7 @@ mod pairs;
 mod splits;
 
 use super::*;
-use crate::http::{Body, BodyState, Version};
+use crate::http::{Body, BodyState, Headers, Version};
 
 const IN: Direction = Direction::INGRESS;
 const OUT: Direction = Direction::EGRESS;
@@ -88,7 +88,7 @@ fn body(body: &Body) -> String {
 /// What an exchange is, but for its times.
 fn summary(exchange: &Exchange) -> String {
     let request = &exchange.request;
-    let fields = |headers: &crate::http::Headers| {
+    let fields = |headers: &Headers| {
         let field = |(name, value): (&str, &[u8])| format!("{name}={}", value.escape_ascii());
         headers.iter().map(field).collect::<Vec<_>>().join("&")
     };
