@@ -51,11 +51,14 @@ impl Counter {
     pub const UNRESOLVED: Self = Self(20);
     /// QUIC Initials that were not looked at: their socket had too many in a moment.
     pub const QUIC_SKIPPED: Self = Self(21);
+    /// Stream bytes beyond a capture budget that was smaller because their process was over
+    /// its share of the CPU budget, or the transport was filling.
+    pub const LOST_SHED: Self = Self(22);
     /// Number of slots.
-    pub const COUNT: u32 = 22;
+    pub const COUNT: u32 = 23;
 
     /// Every counter with the name it has in metrics and reports.
-    pub const NAMES: [(Self, &'static str); 22] = [
+    pub const NAMES: [(Self, &'static str); 23] = [
         (Self::RECORDS, "records"),
         (Self::BYTES, "bytes"),
         (Self::BYTES_READ, "bytes_read"),
@@ -78,6 +81,7 @@ impl Counter {
         (Self::IN_SCOPE, "in_scope"),
         (Self::UNRESOLVED, "unresolved"),
         (Self::QUIC_SKIPPED, "quic_skipped"),
+        (Self::LOST_SHED, "lost_shed"),
     ];
 }
 

@@ -14,6 +14,15 @@ pub const SEGMENTS_MAX: u32 = 24;
 /// Default capture budget of one message, in bytes.
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;
 
+/// Capture budget of one message that holds nearly all heads, in bytes: where bodies are
+/// shed.
+pub const BUDGET_HEADS: u32 = 4096;
+
+/// Capture budget of one message that holds its first line, mostly, in bytes: as much as the
+/// smallest record carries.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+pub const BUDGET_LINES: u32 = CLASS_SIZES[0] as u32;
+
 /// Bytes that are copied of the first record of each direction of a TLS connection,
 /// when it holds a hello message, which is not encrypted. Post-quantum key shares make
 /// client hellos of about 2 KiB.

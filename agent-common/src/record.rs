@@ -104,6 +104,9 @@ impl DataFlags {
     pub const NESTED: Self = Self(64);
     /// Different sockets were seen nested in calls of one session.
     pub const CONFLICT: Self = Self(128);
+    /// Fewer bytes were captured: the message had a smaller budget, because its process was
+    /// over its share of the CPU budget or the transport was filling.
+    pub const SHED: Self = Self(256);
 
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {

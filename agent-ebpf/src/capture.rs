@@ -11,10 +11,10 @@ use agent_common::{
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
+    budget,
     classify::{self, Look},
     emit::{self, Call, Facts, Headers, Piece},
     kernel::read_user,
-    settings,
 };
 
 /// Where a call's bytes are in the process's memory.
@@ -43,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) left: u32,
     /// [`DataFlags`] of the next record.
     pub(crate) flags: u32,
+    /// Bytes of the message that may be captured.
+    pub(crate) budget: u32,
     /// Of ciphertext: the record headers found.
     pub(crate) headers: Headers,
 }
@@ -213,7 +215,9 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         turn(state, call.facts().direction);
-        if (*state).window.saturating_add(call.facts().len) > settings::message_budget()
+        let budget = budget::of_process((call.facts().pid_tgid >> 32) as u32);
+        (*work).budget = budget;
+        if (*state).window.saturating_add(call.facts().len) > budget
             && let Some(look) = peek(call, &(*work).source)
             && look.len >= 7
             && classify::message_start(look)
@@ -272,14 +276,15 @@ unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
         if len > CHUNK_MAX as u32 {
             len = CHUNK_MAX as u32;
         }
-        let budget = settings::message_budget();
+        let budget = (*work).budget;
         let used = (*state).window;
         let room = budget.saturating_sub(used);
         if len > room {
-            call.counters.add(Counter::LOST_BUDGET, u64::from(left - room));
+            let (beyond, counter) = budget::beyond(budget);
+            call.counters.add(counter, u64::from(left - room));
             (*work).left = 0;
-            (*state).window = budget;
-            piece(state, call, left, room, source.buffer, flags.union(DataFlags::BUDGET));
+            (*state).window = used + room;
+            piece(state, call, left, room, source.buffer, flags.union(beyond));
             return 0;
         }
         (*state).window = used + len;

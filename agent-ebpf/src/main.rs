@@ -21,6 +21,7 @@
     reason = "map helpers take addresses; a key passed by value is copied to make one"
 )]
 
+mod budget;
 mod capture;
 mod classify;
 mod datagram;

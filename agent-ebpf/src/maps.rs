@@ -27,6 +27,15 @@ pub(crate) static SCOPE_COMMS: HashMap<Comm, u32> = HashMap::with_max_entries(64
 #[map]
 pub(crate) static SCOPE_EXES: HashMap<FileKey, u32> = HashMap::with_max_entries(64, 0);
 
+/// Capture budgets of one message, bytes, of processes that have a smaller one than the
+/// rest, by tgid.
+#[map]
+pub(crate) static MESSAGE_BUDGETS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// Whether any process has one: looked at first, because it costs less.
+#[map]
+pub(crate) static SHEDDING: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Sockets, by kernel address of the sock.
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<u64, FlowState> = LruHashMap::with_max_entries(65536, 0);

@@ -306,6 +306,8 @@ impl Binding {
 pub enum Cause {
     /// The message was longer than its capture budget.
     Budget,
+    /// The process was over its share of the CPU budget, or the transport was filling.
+    Shed,
     /// The transport between kernel and agent was full.
     Transport,
     /// User memory was not readable.
@@ -320,13 +322,21 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order of [`Missing`]'s counts.
-    pub const ALL: [Self; 6] =
-        [Self::Budget, Self::Transport, Self::Fault, Self::Opaque, Self::Split, Self::Agent];
+    pub const ALL: [Self; 7] = [
+        Self::Budget,
+        Self::Shed,
+        Self::Transport,
+        Self::Fault,
+        Self::Opaque,
+        Self::Split,
+        Self::Agent,
+    ];
 
     /// The word in outputs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Budget => "budget",
+            Self::Shed => "shed",
             Self::Transport => "transport",
             Self::Fault => "fault",
             Self::Opaque => "opaque",
@@ -346,9 +356,10 @@ pub struct Missing {
 impl Missing {
     /// Adds bytes lost to `cause`.
     pub const fn add(&mut self, cause: Cause, bytes: u64) {
-        let [budget, transport, fault, opaque, split, agent] = &mut self.counts;
+        let [budget, shed, transport, fault, opaque, split, agent] = &mut self.counts;
         let slot = match cause {
             Cause::Budget => budget,
+            Cause::Shed => shed,
             Cause::Transport => transport,
             Cause::Fault => fault,
             Cause::Opaque => opaque,

@@ -1,6 +1,6 @@
 //! What was typed.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -119,6 +119,14 @@ pub struct RunArgs {
     /// What to print.
     #[command(flatten)]
     pub print: PrintArgs,
+    /// Processor time that capture may take, in cores, of the agent and of the kernel
+    /// programs together; off for no limit.
+    ///
+    /// When it takes more, less is captured of the programs that cost more than their fair
+    /// share: first no bodies, then no header fields. Calls are always counted, and what is
+    /// shed is said.
+    #[arg(long, value_name = "CORES", default_value = "0.5", env = "APISCOPE_CPU_BUDGET")]
+    pub cpu_budget: CpuBudget,
     /// Serve /metrics, /healthz and /readyz on this address, e.g. 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS", env = "APISCOPE_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -126,6 +134,28 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=DURATION_MAX))]
     pub duration: Option<u64>,
 }
+
+/// Cores that capture may take; `None` without a limit.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CpuBudget(pub Option<f64>);
+
+impl FromStr for CpuBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let cores = text.parse().ok().filter(|cores| CPU_BUDGETS.contains(cores));
+        cores.map(|cores| Self(Some(cores))).ok_or_else(|| {
+            let (least, most) = (CPU_BUDGETS.start(), CPU_BUDGETS.end());
+            format!("neither a number of cores from {least} to {most}, nor off")
+        })
+    }
+}
+
+/// CPU budgets that make sense: an idle agent takes less.
+const CPU_BUDGETS: RangeInclusive<f64> = 0.01..=1024.0;
 
 /// What to print and keep.
 #[derive(Args, Clone, Debug)]

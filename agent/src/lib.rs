@@ -24,3 +24,4 @@ pub mod pipeline;
 pub mod probe;
 pub mod redact;
 pub mod run;
+pub mod shed;

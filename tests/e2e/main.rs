@@ -1,7 +1,7 @@
 //! Real programs talk HTTP, the agent watches, and what it reports is compared with
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
-//! Needs root, Go, nginx, lighttpd, node, curl, wget, openssl, NSS, perl, ruby and python3,
+//! Needs root, Go, nginx, lighttpd, node, curl, hey, wget, openssl, NSS, perl, ruby and python3,
 //! and uv, hypercorn and niquests as `cargo xtask setup` installs them.
 
 use std::{
@@ -36,6 +36,7 @@ mod python;
 mod quic;
 mod restart;
 mod scope;
+mod shed;
 mod sockets;
 
 /// Loopback.

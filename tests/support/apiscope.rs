@@ -41,6 +41,7 @@ pub struct Options {
     command: Command,
     listen: SocketAddr,
     state: bool,
+    cpu_budget: &'static str,
 }
 
 impl Options {
@@ -50,7 +51,7 @@ impl Options {
         let mut command = Command::new(binary()?);
         command.args(["run", "--output", "json", "--body-hash"]);
         command.args(["--listen", &listen.to_string()]);
-        Ok(Self { command, listen, state: false })
+        Ok(Self { command, listen, state: false, cpu_budget: "off" })
     }
 
     /// Observes a process that runs.
@@ -66,6 +67,13 @@ impl Options {
         self
     }
 
+    /// Lets capture take so many cores; otherwise it takes what it needs.
+    #[must_use]
+    pub const fn cpu_budget(mut self, cores: &'static str) -> Self {
+        self.cpu_budget = cores;
+        self
+    }
+
     /// Keeps state in a directory.
     #[must_use]
     pub fn state(mut self, directory: &Path) -> Self {
@@ -76,20 +84,23 @@ impl Options {
 
     /// Starts the agent without a command.
     pub fn start(mut self) -> Result<Apiscope> {
-        if !self.state {
-            self.command.arg("--no-state");
-        }
+        self.settle_options();
         Ok(Apiscope { process: Process::start(&mut self.command)?, listen: self.listen })
     }
 
     /// Starts the agent with a command to observe.
     pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, command: I) -> Result<Apiscope> {
+        self.settle_options();
+        self.command.arg("--").args(command);
+        Ok(Apiscope { process: Process::start(&mut self.command)?, listen: self.listen })
+    }
+
+    /// Adds what was not asked for otherwise.
+    fn settle_options(&mut self) {
         if !self.state {
             self.command.arg("--no-state");
-            self.state = true;
         }
-        self.command.arg("--").args(command);
-        self.start()
+        self.command.args(["--cpu-budget", self.cpu_budget]);
     }
 
     /// Starts the agent with a script to observe; `$1` and on are the arguments.
@@ -173,11 +184,21 @@ impl Apiscope {
         self.calls()
     }
 
+    /// Sends the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Ends the agent as nothing can prepare for, and leaves its command alone.
     pub fn kill(&mut self) -> Result<()> {
         self.process.running()?;
         self.process.signal(Signal::KILL)?;
         self.process.wait().map(drop)
+    }
+
+    /// The last of what it said.
+    pub fn said(&self) -> String {
+        self.process.said()
     }
 
     /// A field of the agent's `/proc/PID/status`, in kB.

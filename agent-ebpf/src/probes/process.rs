@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    emit,
+    budget, emit,
     kernel::{Counters, current_task, now, process_start, read},
     maps::{SCOPE, SCOPE_COMMS, SCOPE_EXES},
     scope, settings,
@@ -34,8 +34,9 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 fn fork(ctx: &RawTracePointContext) -> Option<()> {
     let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the entry is copied before it can change.
-    let entry = unsafe { SCOPE.get(&parent) }.copied()?;
-    if entry.flags.0 & ScopeFlags::FOLLOW.0 == 0 {
+    let entry = unsafe { SCOPE.get(&parent) }.copied();
+    let budget = budget::own(parent);
+    if entry.is_none() && budget.is_none() {
         return None;
     }
     let child: u64 = ctx.arg(1);
@@ -43,6 +44,13 @@ fn fork(ctx: &RawTracePointContext) -> Option<()> {
     let tid: u32 = read(child + offset!(task_pid))?;
     if tgid != tid {
         // A thread.
+        return None;
+    }
+    if let Some(budget) = budget {
+        budget::give(tgid, budget);
+    }
+    let entry = entry?;
+    if entry.flags.0 & ScopeFlags::FOLLOW.0 == 0 {
         return None;
     }
     let counters = Counters::get()?;
@@ -132,6 +140,7 @@ fn exit(ctx: &RawTracePointContext) -> Option<()> {
     if live != 0 {
         return None;
     }
+    budget::ended(tgid);
     if settings::scope_mode() != ScopeMode::ALL {
         // A failure means that it was in scope by its cgroup.
         SCOPE.remove(&tgid).ok();

@@ -61,6 +61,8 @@ pub const fn cause(flags: DataFlags) -> Cause {
         Cause::Fault
     } else if flags.contains(DataFlags::SPLIT) {
         Cause::Split
+    } else if flags.contains(DataFlags::SHED) {
+        Cause::Shed
     } else if flags.contains(DataFlags::BUDGET) {
         Cause::Budget
     } else {

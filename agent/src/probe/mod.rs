@@ -1,5 +1,6 @@
 //! Loads and attaches the kernel programs: the only user of aya's loader.
 
+pub mod budget;
 pub mod elf;
 pub mod functions;
 mod go;
@@ -32,6 +33,7 @@ use aya::{
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
     util::KernelVersion,
 };
+use budget::MessageBudgets;
 pub use scope::Scope;
 pub use tls::{Attached, Libraries, Mapping, installed, is_gone, mappings};
 pub use transport::{Record, Source, Transport};
@@ -99,6 +101,7 @@ pub struct Probes {
     libraries: Libraries,
     counters: PerCpuArray<MapData, [u64; Counter::COUNT as usize]>,
     scope: HashMap<MapData, u32, ScopeEntry>,
+    message_budgets: MessageBudgets,
     /// What the programs log, in objects that do.
     #[cfg(feature = "kernel-log")]
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -126,6 +129,7 @@ impl Probes {
         let counters = PerCpuArray::try_from(map).context("open COUNTERS")?;
         let map = ebpf.take_map("SCOPE").context("the object has no SCOPE map")?;
         let scope = HashMap::try_from(map).context("open SCOPE")?;
+        let message_budgets = MessageBudgets::take(&mut ebpf)?;
         let libraries = Libraries::load(&mut ebpf, &settings.scope)?;
         #[cfg(feature = "kernel-log")]
         let log = aya_log::EbpfLogger::init(&mut ebpf)
@@ -137,6 +141,7 @@ impl Probes {
             libraries,
             counters,
             scope,
+            message_budgets,
             #[cfg(feature = "kernel-log")]
             log,
         };
@@ -176,6 +181,17 @@ impl Probes {
     /// not listed.
     pub fn admitted(&self) -> Vec<u32> {
         self.scope.keys().filter_map(Result::ok).collect()
+    }
+
+    /// Capture budgets of single processes.
+    pub const fn message_budgets(&mut self) -> &mut MessageBudgets {
+        &mut self.message_budgets
+    }
+
+    /// Time in all programs since they were loaded, as far as the kernel measures it.
+    pub fn run_time(&self) -> Duration {
+        let infos = self.ebpf.programs().filter_map(|(_, program)| program.info().ok());
+        infos.map(|info| info.run_time()).sum()
     }
 
     /// Takes the ends of the buffers that records come through.

@@ -11,6 +11,7 @@ use agent_common::{
     record::{Layer, Protocol},
     scope::{FileKey, ScopeFlags},
 };
+use ahash::AHashMap;
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tracing::{debug, warn};
@@ -22,9 +23,11 @@ use crate::{
         decode::{Lifecycle, Mapped},
         verdict::{FileVerdict, Unhooked},
     },
+    flow::coverage::Program,
     probe::{self, Attached, Probes, Record, Settings, Source, is_gone, mappings},
     redact::printable,
-    run::verdicts::Verdicts,
+    run::{loads::Loads, verdicts::Verdicts},
+    shed::Load,
 };
 
 /// How long the loop sleeps while nothing comes. Records do not wake it one by one:
@@ -74,6 +77,9 @@ pub struct Capture {
     processes: HashMap<u32, Arc<Process>>,
     verdicts: Verdicts,
     losses: Losses,
+    loads: Loads,
+    /// Capture budgets of one message, of programs that have a smaller one than the rest.
+    budgets: AHashMap<Program, u32>,
     /// How long files were executed or mapped before probes were in them.
     delays: Vec<Duration>,
     /// Events made before the first round.
@@ -96,6 +102,8 @@ impl Capture {
             processes: HashMap::new(),
             verdicts: Verdicts::default(),
             losses: Losses::default(),
+            loads: Loads::default(),
+            budgets: AHashMap::new(),
             delays: Vec::new(),
             early: Vec::new(),
             quiet: 0,
@@ -176,6 +184,33 @@ impl Capture {
     /// The probes.
     pub const fn probes(&self) -> &Probes {
         &self.probes
+    }
+
+    /// What was captured of each program since the last time.
+    pub fn take_loads(&mut self) -> Vec<(Program, Load)> {
+        self.loads.take(|tgid| self.processes.get(&tgid).cloned())
+    }
+
+    /// Sets the capture budget of each message of a program, of the processes that run it
+    /// and of those that will; without one it has the usual.
+    pub fn limit_program(&mut self, program: &Program, budget: Option<u32>) {
+        match budget {
+            Some(budget) => self.budgets.insert(program.clone(), budget),
+            None => self.budgets.remove(program),
+        };
+        let running = self.processes.values().filter(|it| Program::of(it) == *program);
+        for pid in running.map(|process| process.pid).collect::<Vec<_>>() {
+            self.limit(pid, budget);
+        }
+        if let Err(error) = self.probes.message_budgets().enable(!self.budgets.is_empty()) {
+            warn!("{error:#}");
+        }
+    }
+
+    fn limit(&mut self, pid: u32, budget: Option<u32>) {
+        if let Err(error) = self.probes.message_budgets().set(pid, budget) {
+            warn!("{error:#}");
+        }
     }
 
     /// Time of day, by the clock that events have.
@@ -261,7 +296,9 @@ impl Capture {
                 self.judged(mapped.tgid, mapped.time, out);
             }
             Raw::Exit(ref exit) => {
-                self.processes.remove(&exit.tgid);
+                if let Some(process) = self.processes.remove(&exit.tgid) {
+                    self.loads.ended(&process);
+                }
                 if let Some(event) = raw.into_event() {
                     self.merger.push(event, out);
                 }
@@ -270,6 +307,7 @@ impl Capture {
                 if !self.processes.contains_key(&data.tgid) {
                     self.meet(data.tgid, data.time);
                 }
+                self.loads.add(data.tgid, data.payload.len());
                 if data.protocol == Protocol::TLS
                     && data.layer == Layer::SOCKET
                     && self.verdicts.is_due(data.tgid, data.time)
@@ -398,6 +436,10 @@ impl Capture {
             self.processes.clear();
         }
         let process = Arc::new(process);
+        if !self.budgets.is_empty() {
+            let budget = self.budgets.get(&Program::of(&process)).copied();
+            self.limit(process.pid, budget);
+        }
         self.processes.insert(process.pid, Arc::clone(&process));
         // Its own time would let data of the same moment pass before it.
         let time = Timestamp(time.0.saturating_sub(1));

@@ -22,6 +22,11 @@ use crate::{
     inventory::Schema,
     log,
     pipeline::{Observed, Pipeline},
+    run::{
+        budget::{Budget, detail},
+        capture::Capture,
+    },
+    shed::Detail,
 };
 
 /// Rows of programs that are not fully decoded.
@@ -79,14 +84,13 @@ impl Live {
     }
 
     /// Shows how things stand.
-    pub fn show(
-        &mut self,
-        pipeline: &Pipeline,
-        libraries: Vec<Arc<str>>,
-        counters: Vec<u64>,
-        now: Timestamp,
-    ) {
-        self.run.libraries = libraries;
+    pub fn show(&mut self, pipeline: &Pipeline, capture: &mut Capture, budget: Option<&Budget>) {
+        let (now, counters) = (capture.now(), capture.probes().counters());
+        let libraries = capture.libraries().into_iter();
+        self.run.libraries = libraries.map(|library| library.name).collect();
+        let shed = budget.map(Budget::shed).unwrap_or_default();
+        let words = |(program, it): (String, Detail)| (program, detail(it));
+        self.run.shed = shed.into_iter().take(GAPS_MAX).map(words).collect();
         self.run.gaps = coverage::gaps(pipeline.coverage());
         self.run.gaps.truncate(GAPS_MAX);
         self.run.connections = counters.get(Counter::CONNECTIONS.0 as usize).copied();

@@ -1,10 +1,12 @@
 //! Builds the stages, owns their threads and their end.
 
+pub mod budget;
 pub mod capture;
 pub mod child;
 pub mod confine;
 pub mod keeper;
 pub mod live;
+mod loads;
 pub mod printer;
 pub mod read;
 pub mod record;
@@ -33,6 +35,7 @@ use crate::{
         launch::{self, CommandOutput, Held},
     },
     run::{
+        budget::Budget,
         capture::Capture,
         child::Command,
         confine::{Confined, Needs, Privileged},
@@ -210,6 +213,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     confined.seal();
     sinks.ready();
     let mut ending = Ending::new(stop, args.duration, command);
+    let mut budget = args.cpu_budget.0.map(Budget::new);
     let mut events = Vec::new();
     let mut observed = Vec::new();
     loop {
@@ -225,7 +229,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
         pipeline.tick(Timestamp(capture.now().0.saturating_sub(capture::SETTLE_NS)), &mut observed);
         sinks.calls(&mut observed);
-        sinks.turn(&mut capture, &mut pipeline);
+        if let Some(budget) = &mut budget {
+            budget.turn(&mut capture);
+        }
+        sinks.turn(&mut capture, &mut pipeline, budget.as_ref());
     }
     capture.finish(&mut events);
     for event in events.drain(..) {
@@ -234,6 +241,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     pipeline.finish(&mut observed);
     sinks.calls(&mut observed);
     sinks.close(&runtime, &mut capture, &mut pipeline)?;
+    if let Some(budget) = &budget {
+        budget.summarize();
+    }
     Ok(ending.code())
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     pipeline::{self, Observed, Pipeline},
     run::{
+        budget::Budget,
         capture::Capture,
         confine::{Confined, Helper},
         keeper::Keeper,
@@ -171,16 +172,23 @@ impl Sinks {
     }
 
     /// Called every round: does what is due.
-    pub fn turn(&mut self, capture: &mut Capture, pipeline: &mut Pipeline) {
+    pub fn turn(
+        &mut self,
+        capture: &mut Capture,
+        pipeline: &mut Pipeline,
+        budget: Option<&Budget>,
+    ) {
         if Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + TURN;
         self.warn(pipeline);
         self.measure(capture, pipeline);
+        if let Some(budget) = budget {
+            self.metrics.budget(budget.cores(), budget.usage(), &budget.shed());
+        }
         if let Some(live) = &mut self.live {
-            let libraries = capture.libraries().into_iter().map(|library| library.name).collect();
-            live.show(pipeline, libraries, capture.probes().counters(), capture.now());
+            live.show(pipeline, capture, budget);
         }
         if let Some(keeper) = &mut self.keeper
             && let Err(problem) = keeper.save(pipeline, false)

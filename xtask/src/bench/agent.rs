@@ -42,7 +42,7 @@ impl Agent {
         let address = free_address()?;
         let mut agent = Command::new(target().join("release/apiscope"));
         agent
-            .args(["run", "--output", "none", "--no-state", "--pid"])
+            .args(["run", "--output", "none", "--no-state", "--cpu-budget", "off", "--pid"])
             .arg(pid.to_string())
             .arg("--listen")
             .arg(address.to_string())

@@ -1,6 +1,7 @@
 //! Metrics: rates, errors and durations of endpoints, what capture saw and lost, and
 //! what the agent itself costs. Cardinality is bounded.
 
+mod cost;
 mod coverage;
 mod labels;
 mod process;
@@ -21,6 +22,7 @@ use prometheus_client::{
 };
 
 use self::{
+    cost::CostMetrics,
     coverage::CoverageMetrics,
     labels::{
         Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
@@ -88,6 +90,7 @@ pub struct Metrics {
     connections: Counter,
     flows: Family<Protocol, Counter>,
     coverage: CoverageMetrics,
+    cost: CostMetrics,
     lost_bytes: Family<Lost, Counter>,
     lost_records: Family<Buffer, Counter>,
     kernel: Family<Name, Counter>,
@@ -134,6 +137,7 @@ impl Metrics {
             connections: Counter::default(),
             flows: Family::default(),
             coverage: CoverageMetrics::default(),
+            cost: CostMetrics::default(),
             lost_bytes: Family::default(),
             lost_records: Family::default(),
             kernel: Family::default(),
@@ -181,6 +185,7 @@ impl Metrics {
         own.register("capture_connections", "Connections first seen", self.connections.clone());
         own.register("flows", "Connections and sessions by protocol", self.flows.clone());
         self.coverage.register(own);
+        self.cost.register(own);
         own.register(
             "capture_lost_bytes",
             "Stream bytes that were not captured, by cause",
@@ -194,12 +199,12 @@ impl Metrics {
         own.register("kernel_counter", "Counters of the kernel programs", self.kernel.clone());
         own.register(
             "kernel_program_runs",
-            "Runs of a kernel program, while kernel.bpf_stats_enabled is 1",
+            "Runs of a kernel program, of those that were measured",
             self.program_runs.clone(),
         );
         own.register_with_unit(
             "kernel_program",
-            "Time in a kernel program, while kernel.bpf_stats_enabled is 1",
+            "Time in these runs",
             Unit::Seconds,
             self.program_seconds.clone(),
         );

@@ -18,6 +18,7 @@ const BLIND: &[(Counter, bool, &str)] = &[
     (Counter::LOST_FULL_INGRESS, true, "of them received by processes"),
     (Counter::LOST_FULL_EGRESS, true, "of them sent by processes"),
     (Counter::LOST_BUDGET, true, "beyond the capture budget of their message"),
+    (Counter::LOST_SHED, true, "left out to keep up with the load"),
     (Counter::LOST_FAULT, true, "in memory that was not readable"),
     (Counter::OPAQUE, true, "moved by sendfile or splice, never in memory"),
     (Counter::SPLIT, true, "in more buffers than one call may be split into"),
@@ -33,6 +34,7 @@ const BLIND: &[(Counter, bool, &str)] = &[
 pub(super) const fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Budget => "beyond the capture budget of the message",
+        Cause::Shed => "left out to keep up with the load",
         Cause::Transport => "lost, the transport to the agent was full",
         Cause::Fault => "in memory that was not readable",
         Cause::Opaque => "moved by sendfile or splice, never in memory",
@@ -98,6 +100,13 @@ pub(super) fn write(page: &mut Page, snapshot: &Snapshot) {
         page.fact(&format::count(*connections), &text, theme.warn());
     }
 
+    if !run.shed.is_empty() {
+        page.head("Less is captured, for the CPU budget");
+    }
+    for (program, what) in &run.shed {
+        page.item(&format!("{program}: {what}"), theme.warn());
+    }
+
     page.head("Missing from calls");
     if traffic.missing.is_empty() {
         let text = if traffic.calls == 0 { "No call was seen." } else { "Nothing." };
@@ -157,6 +166,10 @@ pub(super) fn hints(snapshot: &Snapshot) -> Vec<String> {
     if counter(Counter::LOST_FULL) > 0 {
         say("The transport to the agent was full: narrow the scope, lower the capture budget, or \
              give the agent more buffer or processor time.");
+    }
+    if !run.shed.is_empty() {
+        say("Capture costs more than its CPU budget, so less is captured of some programs: all \
+             their calls are counted. See --cpu-budget.");
     }
     if counter(Counter::MAP_FULL) > 0 {
         say("A kernel table was full, so some connections or calls are not followed.");

@@ -261,10 +261,11 @@ fn call(page: &mut Page, row: &CallRow) {
     page.fact("status", &status, theme.status(row.status));
     let duration = row.duration.map_or_else(|| "-".to_owned(), format::duration);
     page.fact("duration", &duration, Theme::text());
+    let unknown = || "unknown".to_owned();
     let bytes = format!(
         "request {}, response {}",
-        format::bytes(row.bytes_in),
-        format::bytes(row.bytes_out)
+        row.bytes_in.map_or_else(unknown, format::bytes),
+        row.bytes_out.map_or_else(unknown, format::bytes)
     );
     page.fact("body bytes", &bytes, Theme::text());
     page.fact("seen from", role_text(row.role, row.both_ends), Theme::text());

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::snapshot::CallRow;
 use crate::{
     call::{Binding, Call, Connection, Ends, Missing, Process, Role, Timestamp, Tls},
+    http::Response,
     inventory::EndpointKey,
     redact,
 };
@@ -35,8 +36,8 @@ struct Recent {
     endpoint: EndpointKey,
     status: Option<u16>,
     duration: Option<f64>,
-    bytes_in: u64,
-    bytes_out: u64,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
     process: Option<Arc<Process>>,
     peer_process: Option<Arc<Process>>,
     connection: Connection,
@@ -64,8 +65,8 @@ impl RecentCalls {
             endpoint: endpoint.clone(),
             status: call.status(),
             duration: call.duration_seconds(),
-            bytes_in: call.request.body.size,
-            bytes_out: call.response.as_ref().map_or(0, |response| response.body.size),
+            bytes_in: call.request.body_size(),
+            bytes_out: call.response.as_ref().map_or(Some(0), Response::body_size),
             process: call.process.clone(),
             peer_process: call.peer_process.clone(),
             connection: call.connection.clone(),

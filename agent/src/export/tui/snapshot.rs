@@ -53,6 +53,8 @@ pub struct Run {
     pub libraries: Vec<Arc<str>>,
     /// What was not decoded, by program and reason.
     pub gaps: Vec<Gap>,
+    /// Programs of which less is captured, for the CPU budget, and what still is.
+    pub shed: Vec<(String, &'static str)>,
 }
 
 impl Run {
@@ -202,10 +204,10 @@ pub struct CallRow {
     pub status: Option<u16>,
     /// First byte of the request to last of the response, in seconds.
     pub duration: Option<f64>,
-    /// Body bytes of the request.
-    pub bytes_in: u64,
-    /// Body bytes of the response.
-    pub bytes_out: u64,
+    /// Body bytes of the request; `None` when not known.
+    pub bytes_in: Option<u64>,
+    /// Body bytes of the response; `None` when not known.
+    pub bytes_out: Option<u64>,
     /// Name and id of the observed process.
     pub process: Option<(Arc<str>, u32)>,
     /// Name and id of the process at the other end.

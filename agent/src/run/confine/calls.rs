@@ -138,15 +138,16 @@ const OLDER: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[libc::c_long] = &[];
 
-/// Commands of bpf(2): maps and programs that are there already. No program is loaded,
+/// Commands of bpf(2): maps and programs that are there already, and how long these take. No program is loaded,
 /// no map is made. include/uapi/linux/bpf.h
-const BPF_COMMANDS: [u32; 6] = [
+const BPF_COMMANDS: [u32; 7] = [
     1,  // BPF_MAP_LOOKUP_ELEM
     2,  // BPF_MAP_UPDATE_ELEM
     3,  // BPF_MAP_DELETE_ELEM
     4,  // BPF_MAP_GET_NEXT_KEY
     15, // BPF_OBJ_GET_INFO_BY_FD
     28, // BPF_LINK_CREATE
+    32, // BPF_ENABLE_STATS
 ];
 
 /// Requests of ioctl(2): of perf events, of sockets, and of a terminal. Not TIOCSTI,

@@ -95,8 +95,8 @@ fn call(id: u64, method: &str, path: &str, status: Option<u16>) -> Arc<CallRow> 
         endpoint: key("orders:8080", method, path),
         status,
         duration: status.map(|status| f64::from(status) / 1e4),
-        bytes_in: 0,
-        bytes_out: 5120,
+        bytes_in: Some(0),
+        bytes_out: Some(5120),
         process: Some(("orders".into(), 4711)),
         peer_process: (id == 3).then(|| ("gateway".into(), 815)),
         peer: "192.0.2.7:50123".into(),
@@ -159,6 +159,10 @@ fn shop() -> Snapshot {
             resident_bytes: Some(34 << 20),
             counters,
             libraries: vec!["libssl.so.3".into()],
+            shed: vec![(
+                "/usr/bin/imports in 0123456789ab".to_owned(),
+                crate::run::budget::detail(crate::shed::Detail::Heads),
+            )],
             gaps: vec![Gap {
                 program: "/opt/shop/courier".into(),
                 why: "TLS not readable: no known TLS library".into(),
