@@ -9,10 +9,11 @@ use std::{
 
 use crate::{
     event::verdict::{FileVerdict, Unhooked},
+    inspect::Inspector,
     probe::{
         self, Support,
         library::{self, Found},
-        mappings,
+        mappings, open_to_look,
     },
     run::confine,
 };
@@ -213,7 +214,7 @@ pub fn load() -> Vec<Check> {
 }
 
 /// Looks at a process: what of it is captured, and what is not.
-pub fn process(pid: u32) -> Vec<Check> {
+pub fn process(pid: u32, inspector: &mut Inspector) -> Vec<Check> {
     let subject = format!("process {pid}");
     let Some(facts) = probe::process::look(pid) else {
         return vec![check(Verdict::Bad, &subject, "there is no such process")];
@@ -225,7 +226,7 @@ pub fn process(pid: u32) -> Vec<Check> {
         checks.push(check(Verdict::Limited, &subject, "its mapped files cannot be read"));
     }
     for file in &files {
-        checks.extend(library(&subject, &file.file, &file.name));
+        checks.extend(library(&subject, &file.file, &file.name, inspector));
     }
     if uses_io_uring(pid) {
         checks.push(check(
@@ -238,8 +239,9 @@ pub fn process(pid: u32) -> Vec<Check> {
 }
 
 /// What is known of a mapped file that has to do with TLS.
-fn library(subject: &str, file: &Path, name: &Path) -> Option<Check> {
-    let found = library::look(file, name);
+fn library(subject: &str, file: &Path, name: &Path, inspector: &mut Inspector) -> Option<Check> {
+    let found = open_to_look(file).and_then(|file| inspector.inspect(&file));
+    let found = found.map(|found| library::judge(found, name));
     let unhooked = match found {
         Ok(Found::Points(_) | Found::Verdict(FileVerdict::Hooked(_))) => {
             return Some(check(Verdict::Good, subject, format!("TLS by {}", name.display())));
@@ -296,13 +298,13 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_is_said() {
-        let checks = process(u32::MAX - 1);
+        let checks = process(u32::MAX - 1, &mut Inspector::start().unwrap());
         assert_eq!(checks[0].verdict, Verdict::Bad);
     }
 
     #[test]
     fn this_process_would_be_seen() {
-        let checks = process(std::process::id());
+        let checks = process(std::process::id(), &mut Inspector::start().unwrap());
         assert_eq!(checks[0].verdict, Verdict::Good);
     }
 }

@@ -7,7 +7,9 @@ use std::{
 
 use apiscope::{
     cli::{Cli, Command, DoctorArgs},
-    doctor, log, run,
+    doctor,
+    inspect::Inspector,
+    log, run,
 };
 use clap::Parser as _;
 
@@ -40,12 +42,14 @@ fn main() -> ExitCode {
 }
 
 fn diagnose(args: &DoctorArgs) -> anyhow::Result<u8> {
+    // Before anything else is started.
+    let mut inspector = Inspector::start()?;
     let mut checks = doctor::host();
     if args.load {
         checks.extend(doctor::load());
     }
     for &pid in &args.pid {
-        checks.extend(doctor::process(pid));
+        checks.extend(doctor::process(pid, &mut inspector));
     }
     let (text, works) = doctor::render(&checks);
     io::stdout().write_all(text.as_bytes())?;

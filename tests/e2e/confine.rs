@@ -80,6 +80,14 @@ fn every_thread_is_confined_and_sees_a_library_that_comes_later() -> Result<()> 
     let apiscope = start_waiting(directory.path(), &client)?;
     ensure!(apiscope.threads()?.len() > 3, "the agent has but few threads");
     wait_confined(|| apiscope.threads())?;
+    let inspector = apiscope.inspector()?;
+    let status = Status::read(Path::new(&format!("/proc/{inspector}/status")))?;
+    ensure!(status.permitted == 0 && status.bounding == 0, "{status:x?}");
+    ensure!(status.no_new_privileges && status.seccomp == 2, "{status:x?}");
+    // Its socket alone, once it does not look into a file.
+    eventually("the other files of the inspector to be closed", || {
+        Ok((fs::read_dir(format!("/proc/{inspector}/fd"))?.count() == 1).then_some(()))
+    })?;
 
     fs::write(directory.path().join("go"), "")?;
     let calls = apiscope.finish()?;

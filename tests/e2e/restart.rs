@@ -52,7 +52,11 @@ fn an_agent_that_is_killed_under_load_leaves_nothing_behind() -> Result<()> {
     client.tell(1500)?;
     apiscope.settle(100)?;
     ensure!(apiscope.count() >= 100, "no load was seen");
+    let inspector = format!("/proc/{}", apiscope.inspector()?);
     apiscope.kill()?;
+    eventually("the process that looks into files to go", || {
+        Ok((!Path::new(&inspector).exists()).then_some(()))
+    })?;
     let done = client.done()?;
     ensure!(done.len() == 1500, "{} of 1500 requests were answered", done.len());
     running.running()?;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::{call::Call, child::Process, eventually, net, status::Status};
@@ -136,6 +136,21 @@ impl Apiscope {
     /// What each of its threads may do, the one that captures first.
     pub fn threads(&self) -> Result<Vec<Status>> {
         Status::of_threads(self.process.pid())
+    }
+
+    /// The process that looks into files for it.
+    pub fn inspector(&self) -> Result<u32> {
+        let parent = self.process.pid().to_string();
+        for entry in fs::read_dir("/proc").context("read /proc")? {
+            // A process may end meanwhile.
+            let text = fs::read_to_string(entry?.path().join("stat")).unwrap_or_default();
+            // pid (comm) state ppid, proc_pid_stat(5)
+            let Some((pid, rest)) = text.split_once(" (inspector) ") else { continue };
+            if rest.split(' ').nth(1) == Some(&parent) {
+                return pid.parse().context("parse a process id");
+            }
+        }
+        bail!("the agent has no process that looks into files")
     }
 
     /// Calls reported so far.

@@ -1,7 +1,11 @@
 //! Finds the functions of TLS libraries in ELF files. The files come from
 //! strangers: sizes and counts are bounded, nothing in them is executed.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use object::{
@@ -18,7 +22,7 @@ use object::{
 
 use super::{
     functions::{FUNCTIONS, Offsets, Point},
-    go,
+    go::{self, Refusal},
 };
 
 /// Files larger than this are not looked into.
@@ -50,15 +54,19 @@ pub enum Found {
     /// Where functions can be hooked.
     Points(Arc<[Point]>),
     /// Go's, which cannot be hooked here, and why.
-    Go(&'static str),
+    Go(Refusal),
+    /// Nothing, and it is for 32-bit processes.
+    Bits32,
 }
 
 /// Looks for TLS functions in a file. Nothing is found in what is no ELF file of this
-/// machine's word size.
-pub fn tls_functions(path: &Path) -> Result<Found> {
-    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let len = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
-    ensure!(len <= FILE_MAX, "{} is larger than {FILE_MAX} bytes", path.display());
+/// machine's word size. It takes no system call but reading and seeking.
+pub fn inspect(mut file: &File) -> Result<Found> {
+    let len = file.seek(SeekFrom::End(0)).context("find its length")?;
+    ensure!(len <= FILE_MAX, "it is larger than {FILE_MAX} bytes");
+    if is_32_bit(file) {
+        return Ok(Found::Bits32);
+    }
     let cache = ReadCache::new(file);
     let Some(elf) = Elf::new(&cache) else { return Ok(Found::Nothing) };
     // Go moves its stacks, and with them the return address that a return probe has
@@ -68,7 +76,7 @@ pub fn tls_functions(path: &Path) -> Result<Found> {
     }
     // What a file exports first: that table is smaller, and survives stripping.
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
-        let found = elf.search(table).with_context(|| format!("read {}", path.display()))?;
+        let found = elf.search(table)?;
         if let Some(hooked) = found.hooked() {
             return Ok(Found::Points(hooked.points()));
         }
@@ -77,11 +85,9 @@ pub fn tls_functions(path: &Path) -> Result<Found> {
 }
 
 /// An ELF file for a machine with 32-bit words.
-pub fn is_32_bit(path: &Path) -> bool {
-    use std::io::Read as _;
-
+fn is_32_bit(mut file: &File) -> bool {
     let mut start = [0; 5];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let read = file.rewind().and_then(|()| file.read_exact(&mut start));
     // `EI_CLASS` is 1 for `ELFCLASS32`.
     read.is_ok() && start == *b"\x7fELF\x01"
 }
@@ -224,15 +230,26 @@ fn names(strings: &[u8]) -> Vec<(u32, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{path::Path, process::Command};
 
     use super::*;
+
+    fn tls_functions(path: &Path) -> Result<Found> {
+        inspect(&File::open(path)?)
+    }
 
     #[test]
     fn a_file_that_is_no_elf_has_no_functions() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"#!/bin/sh\n").unwrap();
         assert_eq!(tls_functions(file.path()).unwrap(), Found::Nothing);
+    }
+
+    #[test]
+    fn a_file_for_32_bits_is_told_by_its_start() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"\x7fELF\x01\x01\x01").unwrap();
+        assert_eq!(tls_functions(file.path()).unwrap(), Found::Bits32);
     }
 
     #[test]

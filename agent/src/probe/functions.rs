@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use super::go;
+
 /// The interface of a family of libraries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interface {
@@ -41,6 +43,14 @@ pub struct Point {
     pub program: &'static str,
     /// The function that it belongs to.
     pub symbol: &'static str,
+}
+
+/// Every program with each function that it is attached to.
+pub fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_c = FUNCTIONS
+        .iter()
+        .flat_map(|function| function.programs.iter().map(|program| (*program, function.symbol)));
+    of_c.chain(go::hooks())
 }
 
 /// A function of C that is hooked.

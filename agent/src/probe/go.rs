@@ -13,6 +13,7 @@ use gobin::structures::{
 };
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
 use object::read::ReadRef;
+use serde::{Deserialize, Serialize};
 
 use super::{
     elf::{Elf, Found, Section},
@@ -45,15 +46,41 @@ const FUNCTIONS: [Function; 5] = [
     Function { symbol: "crypto/tls.(*Conn).serverHandshake", entry: BEGIN, returns: false },
 ];
 
+/// Every program at a function of Go, with the function.
+pub(super) fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FUNCTIONS.iter().flat_map(|function| {
+        let returns = function.returns.then_some((EXIT, function.symbol));
+        [(function.entry, function.symbol)].into_iter().chain(returns)
+    })
+}
+
 /// Bytes of a function at most; these have about two thousand.
 const FUNCTION_MAX: u64 = 64 << 10;
 
 /// Why a program is left alone.
-const NO_TABLE: &str = "its table of functions is missing";
-const OLD: &str = "it is from before 1.17, which passes arguments otherwise";
-const UNPLACED: &str = "its code is not where its tables say";
-#[cfg(not(target_arch = "x86_64"))]
-const ARCHITECTURE: &str = "it can be hooked on x86-64 only";
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Its table of functions is not there, or cannot be read.
+    NoTable,
+    /// It passes arguments on the stack.
+    Old,
+    /// Its code is not where its tables say, or cannot be decoded.
+    Unplaced,
+    /// It is for a processor whose instructions are not decoded.
+    Architecture,
+}
+
+impl Refusal {
+    /// The reason in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoTable => "its table of functions is missing",
+            Self::Old => "it is from before 1.17, which passes arguments otherwise",
+            Self::Unplaced => "its code is not where its tables say",
+            Self::Architecture => "it can be hooked on x86-64 only",
+        }
+    }
+}
 
 /// Looks for the functions in a file of Go's linker; `table` is the section with its
 /// table of functions.
@@ -61,11 +88,11 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
     elf: &Elf<'data, R>,
     table: Option<Section<'data>>,
 ) -> Found {
-    let Some(table) = table else { return Found::Go(NO_TABLE) };
+    let Some(table) = table else { return Found::Go(Refusal::NoTable) };
     let parsed = elf.contents(&table).and_then(|data| header(data)?.attach(data));
-    let Some(functions) = parsed else { return Found::Go(NO_TABLE) };
+    let Some(functions) = parsed else { return Found::Go(Refusal::NoTable) };
     if functions.version == PclntabVersion::Go12 {
-        return Found::Go(OLD);
+        return Found::Go(Refusal::Old);
     }
     let places = places(&functions);
     if places.iter().take(2).any(Option::is_none) {
@@ -73,11 +100,11 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
         return Found::Nothing;
     }
     #[cfg(not(target_arch = "x86_64"))]
-    return Found::Go(ARCHITECTURE);
+    return Found::Go(Refusal::Architecture);
     #[cfg(target_arch = "x86_64")]
     bases(elf, &functions, table.address)
         .find_map(|base| points(elf, base, &places))
-        .map_or(Found::Go(UNPLACED), Found::Points)
+        .map_or(Found::Go(Refusal::Unplaced), Found::Points)
 }
 
 /// A function's place, relative to the start of Go's code.

@@ -3,8 +3,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::Result;
-
 use super::{elf, functions::Point};
 use crate::event::verdict::{FileVerdict, Unhooked};
 
@@ -20,33 +18,25 @@ pub enum Found {
     Verdict(FileVerdict),
 }
 
-/// Looks into a file. `file` is where it can be opened, `name` what it is called.
-pub fn look(file: &Path, name: &Path) -> Result<Found> {
-    match elf::tls_functions(file)? {
-        elf::Found::Points(points) => return Ok(Found::Points(points)),
-        elf::Found::Go(why) => {
-            return Ok(Found::Verdict(FileVerdict::Unhooked(Unhooked::Go(why.into()))));
-        }
-        elf::Found::Nothing => {}
-    }
+/// What a file is, of which this was found; `name` is what it is called.
+pub fn judge(found: elf::Found, name: &Path) -> Found {
     let short = name.file_name().unwrap_or_default().to_string_lossy();
     let known = UNHOOKED.into_iter().find(|(start, _)| short.starts_with(start));
-    let verdict = if let Some((_, unhooked)) = known {
-        FileVerdict::Unhooked(unhooked)
-    } else if elf::is_32_bit(file) {
-        FileVerdict::Unhooked(Unhooked::Bits32)
-    } else {
-        FileVerdict::Nothing
-    };
-    Ok(Found::Verdict(verdict))
+    Found::Verdict(match (found, known) {
+        (elf::Found::Points(points), _) => return Found::Points(points),
+        (elf::Found::Go(why), _) => FileVerdict::Unhooked(Unhooked::Go(why.as_str().into())),
+        (_, Some((_, unhooked))) => FileVerdict::Unhooked(unhooked),
+        (elf::Found::Bits32, None) => FileVerdict::Unhooked(Unhooked::Bits32),
+        (elf::Found::Nothing, None) => FileVerdict::Nothing,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(file: &Path, name: &str) -> FileVerdict {
-        match look(file, Path::new(name)).unwrap() {
+    fn verdict(found: elf::Found, name: &str) -> FileVerdict {
+        match judge(found, Path::new(name)) {
             Found::Verdict(verdict) => verdict,
             Found::Points(_) => panic!("{name} has functions"),
         }
@@ -54,21 +44,13 @@ mod tests {
 
     #[test]
     fn what_is_known_and_not_hooked_is_told_by_its_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let java = verdict(file.path(), "/usr/lib/jvm/lib/server/libjvm.so");
-        assert_eq!(java, FileVerdict::Unhooked(Unhooked::Java));
-        assert_eq!(verdict(file.path(), "/usr/lib/libssl.so.3"), FileVerdict::Nothing);
-    }
-
-    #[test]
-    fn a_file_for_32_bits_is_told_by_its_start() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"\x7fELF\x01\x01\x01").unwrap();
-        assert_eq!(verdict(file.path(), "a"), FileVerdict::Unhooked(Unhooked::Bits32));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_an_error() {
-        assert!(look(Path::new("/nowhere/libssl.so"), Path::new("libssl.so")).is_err());
+        for found in [elf::Found::Nothing, elf::Found::Bits32] {
+            let java = verdict(found, "/usr/lib/jvm/lib/server/libjvm.so");
+            assert_eq!(java, FileVerdict::Unhooked(Unhooked::Java));
+        }
+        let name = "/usr/lib/libssl.so.3";
+        assert_eq!(verdict(elf::Found::Nothing, name), FileVerdict::Nothing);
+        let bits = FileVerdict::Unhooked(Unhooked::Bits32);
+        assert_eq!(verdict(elf::Found::Bits32, name), bits);
     }
 }

@@ -3,7 +3,7 @@
 pub mod budget;
 pub mod elf;
 pub mod functions;
-mod go;
+pub(crate) mod go;
 pub mod launch;
 pub mod layout;
 pub mod library;
@@ -35,10 +35,10 @@ use aya::{
 };
 use budget::MessageBudgets;
 pub use scope::Scope;
-pub use tls::{Attached, Libraries, Mapping, installed, is_gone, mappings};
+pub use tls::{Attached, Libraries, Mapping, installed, is_gone, mappings, open_to_look};
 pub use transport::{Record, Source, Transport};
 
-use crate::event::verdict::FileVerdict;
+use crate::{event::verdict::FileVerdict, inspect::Inspector};
 
 /// What the operator decides about capture.
 #[derive(Clone, Debug)]
@@ -116,7 +116,7 @@ impl fmt::Debug for Probes {
 impl Probes {
     /// Loads the programs, tells them the scope and attaches them. Running
     /// processes of the scope are observed from here on.
-    pub fn attach(settings: &Settings) -> Result<Self> {
+    pub fn attach(settings: &Settings, inspector: Inspector) -> Result<Self> {
         ensure!(
             !settings.scope.is_empty(),
             "nothing to observe; name a command after --, or --pid, --cgroup, --comm, --exe, \
@@ -130,7 +130,7 @@ impl Probes {
         let map = ebpf.take_map("SCOPE").context("the object has no SCOPE map")?;
         let scope = HashMap::try_from(map).context("open SCOPE")?;
         let message_budgets = MessageBudgets::take(&mut ebpf)?;
-        let libraries = Libraries::load(&mut ebpf, &settings.scope)?;
+        let libraries = Libraries::load(&mut ebpf, &settings.scope, inspector)?;
         #[cfg(feature = "kernel-log")]
         let log = aya_log::EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| tracing::warn!("the kernel programs do not log: {error}"))

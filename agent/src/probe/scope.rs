@@ -106,7 +106,12 @@ pub fn comm(name: &str) -> Result<Comm> {
 /// A file as the kernel names it.
 pub fn file_key(path: &Path) -> Result<FileKey> {
     let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
-    Ok(FileKey { inode: metadata.ino(), device: kernel_device(metadata.dev()) })
+    Ok(key_of(&metadata))
+}
+
+/// The same, of a file that was looked at.
+pub(super) fn key_of(metadata: &fs::Metadata) -> FileKey {
+    FileKey { inode: metadata.ino(), device: kernel_device(metadata.dev()) }
 }
 
 /// `s_dev` for a `st_dev`: the kernel keeps major << 20 | minor, stat(2) another

@@ -2,8 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
-    os::fd::AsFd as _,
+    fs::{self, File},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::OpenOptionsExt as _,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,10 +24,13 @@ use super::{
     functions::{FUNCTIONS, Point},
     go,
     library::{self, Found},
-    scope::file_key,
+    scope::{file_key, key_of},
     uprobe::{Link, Place},
 };
-use crate::event::verdict::{FileVerdict, Unhooked};
+use crate::{
+    event::verdict::{FileVerdict, Unhooked},
+    inspect::Inspector,
+};
 
 /// Files with TLS functions that are attached to at most.
 const LIBRARIES_MAX: usize = 1024;
@@ -65,11 +71,12 @@ pub struct Libraries {
     attached: HashSet<(FileKey, Option<u32>)>,
     list: Vec<Attached>,
     links: Vec<Link>,
+    inspector: Inspector,
 }
 
 impl Libraries {
     /// Loads the programs, which are attached later to each library.
-    pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope) -> Result<Self> {
+    pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope, inspector: Inspector) -> Result<Self> {
         let mut names: Vec<_> = FUNCTIONS.iter().flat_map(|it| it.programs).copied().collect();
         names.extend(go::PROGRAMS);
         names.sort_unstable();
@@ -87,6 +94,7 @@ impl Libraries {
             attached: HashSet::new(),
             list: Vec::new(),
             links: Vec::new(),
+            inspector,
         })
     }
 
@@ -131,10 +139,10 @@ impl Libraries {
         pid: Option<u32>,
     ) -> Result<(FileVerdict, Option<Attached>)> {
         let pid = if self.per_process { pid } else { None };
-        let known = self.looked.get(&key).cloned();
+        let (known, mut opened) = (self.looked.get(&key).cloned(), None);
         let looked = match known {
             Some(looked) => looked,
-            None => self.look(key, file, name)?,
+            None => self.look(key, opened.insert(open(key, file)?), name)?,
         };
         let (points, library) = match looked {
             Looked::Hooked(points, library) => (points, library),
@@ -144,12 +152,18 @@ impl Libraries {
         if self.attached.contains(&(key, pid)) {
             return Ok((verdict, None));
         }
+        let opened = match opened {
+            Some(opened) => opened,
+            None => open(key, file)?,
+        };
+        // The file that was looked into, whatever has that name by now.
+        let file = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
         let cookie = self.cookies.then_some(u64::from(library.index));
         let mut links = Vec::new();
         for &Point { offset, program: name, symbol } in &*points {
             let program = program(ebpf, name)?;
             let at_return = matches!(program.kind(), ProbeKind::Return);
-            let place = Place { file, offset, at_return, pid };
+            let place = Place { file: &file, offset, at_return, pid };
             let link = Link::new(program.fd()?.as_fd(), place, cookie);
             links.push(
                 link.with_context(|| format!("attach {name} to {symbol} of {}", library.name))?,
@@ -160,8 +174,9 @@ impl Libraries {
         Ok((verdict, Some(library)))
     }
 
-    fn look(&mut self, key: FileKey, file: &Path, name: &Path) -> Result<Looked> {
-        let looked = match library::look(file, name)? {
+    fn look(&mut self, key: FileKey, file: &File, name: &Path) -> Result<Looked> {
+        let found = self.inspector.inspect(file)?;
+        let looked = match library::judge(found, name) {
             Found::Points(points) => {
                 ensure!(
                     self.list.len() < LIBRARIES_MAX,
@@ -184,6 +199,21 @@ impl Libraries {
             self.looked.insert(key, looked);
         }
     }
+}
+
+/// Opens a file to look into it, which must be the one that is meant: names may lead
+/// elsewhere by now.
+fn open(key: FileKey, file: &Path) -> Result<File> {
+    let opened = open_to_look(file)?;
+    ensure!(key_of(&opened.metadata()?) == key, "{} was replaced", file.display());
+    Ok(opened)
+}
+
+/// Opens a file to look into it. Of what is no file nothing is waited for.
+pub fn open_to_look(file: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(file).with_context(|| format!("open {}", file.display()))
 }
 
 /// Whether there is no such file. One that may not be looked at is there.

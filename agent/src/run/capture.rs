@@ -24,6 +24,7 @@ use crate::{
         verdict::{FileVerdict, Unhooked},
     },
     flow::coverage::Program,
+    inspect::Inspector,
     probe::{self, Attached, Probes, Record, Settings, Source, is_gone, mappings},
     redact::printable,
     run::{loads::Loads, verdicts::Verdicts},
@@ -91,8 +92,8 @@ pub struct Capture {
 
 impl Capture {
     /// Attaches the probes and finds the TLS libraries of what is in scope.
-    pub fn start(settings: &Settings) -> Result<Self> {
-        let mut probes = Probes::attach(settings)?;
+    pub fn start(settings: &Settings, inspector: Inspector) -> Result<Self> {
+        let mut probes = Probes::attach(settings, inspector)?;
         let sources = probes.sources(settings)?;
         let mut capture = Self {
             probes,

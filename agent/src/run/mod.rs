@@ -194,10 +194,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         _ => CommandOutput::ToStderr,
     };
     let start = Privileged::new();
+    let inspector = start.inspector()?;
     let held = hold_command(&start, &args.scope, command_output)?;
     raise_descriptors();
     let settings = settings(&args.scope, &args.capture);
-    let mut capture = Capture::start(&settings)?;
+    let mut capture = Capture::start(&settings, inspector)?;
     info!("observing {}", settings.scope.describe());
     let directory = (!args.print.no_state).then_some(&*args.print.state);
     let opened = Opened::open(args.listen, directory)?;

@@ -20,10 +20,11 @@ const FILE_MAX: u64 = 16 << 30;
 /// Records until the end. Returns the exit code.
 pub fn record(args: &RecordArgs) -> Result<u8> {
     let start = Privileged::new();
+    let inspector = start.inspector()?;
     let held = hold_command(&start, &args.scope, CommandOutput::Inherit)?;
     raise_descriptors();
     let settings = settings(&args.scope, &args.capture);
-    let mut capture = Capture::start(&settings)?;
+    let mut capture = Capture::start(&settings, inspector)?;
     let header = Header {
         start: capture.now(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

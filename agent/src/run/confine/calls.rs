@@ -215,9 +215,13 @@ pub fn available() -> bool {
 }
 
 /// `EPERM` as filters have it.
-const EPERM: u32 = libc::EPERM.unsigned_abs();
+pub(crate) const EPERM: u32 = libc::EPERM.unsigned_abs();
 
-fn compile(rules: Rules, other: SeccompAction, named: SeccompAction) -> Result<BpfProgram> {
+pub(crate) fn compile(
+    rules: Rules,
+    other: SeccompAction,
+    named: SeccompAction,
+) -> Result<BpfProgram> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     SeccompFilter::new(rules, other, named, architecture)
         .and_then(BpfProgram::try_from)
@@ -268,7 +272,7 @@ fn writing() -> Result<Rules> {
 }
 
 /// An argument is one of these.
-fn any_of(argument: u8, values: &[u32]) -> Result<Vec<SeccompRule>> {
+pub(crate) fn any_of(argument: u8, values: &[u32]) -> Result<Vec<SeccompRule>> {
     rules(argument, values.iter().map(|&value| (SeccompCmpOp::Eq, value)))
 }
 

@@ -8,7 +8,7 @@
 //!
 //! What cannot be done is told as a warning and never ends a run.
 
-mod calls;
+pub(crate) mod calls;
 mod capabilities;
 mod files;
 
@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
 pub use self::{calls::available as seccomp, capabilities::uprobes_demand_admin};
@@ -25,6 +26,7 @@ use self::{
     capabilities::Demands,
     files::{Rules, Writes},
 };
+use crate::inspect::Inspector;
 
 /// A run that may do all that it was started with. There is no other thread yet.
 #[derive(Debug)]
@@ -46,6 +48,12 @@ impl Privileged {
     #[expect(clippy::new_without_default, reason = "made once, and on purpose")]
     pub const fn new() -> Self {
         Self(())
+    }
+
+    /// Forks the process that looks into files. First of all that is forked and started: it
+    /// is to inherit nothing.
+    pub fn inspector(&self) -> Result<Inspector> {
+        Inspector::start().context("start the process that looks into files")
     }
 
     /// Gives up what the rest of the run does not need: capabilities here and in every
@@ -136,6 +144,11 @@ impl Helper {
             warn!("a thread is not confined by landlock: {error:#}");
         }
     }
+}
+
+/// Gives up all capabilities for good, in a process that needs none.
+pub(crate) fn give_up_all() -> Result<()> {
+    capabilities::keep(&caps::CapsHashSet::new()).map(drop)
 }
 
 /// What holds, in words.
