@@ -2,7 +2,7 @@
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
 //! Needs root, Go, nginx, lighttpd, node, curl, hey, wget, openssl, NSS, perl, ruby and python3,
-//! and uv, hypercorn and niquests as `cargo xtask setup` installs them.
+//! and uv, hypercorn, niquests, pycurl and `curl_cffi` as `cargo xtask setup` installs them.
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +38,7 @@ mod restart;
 mod scope;
 mod shed;
 mod sockets;
+mod wheels;
 
 /// Loopback.
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -1,4 +1,5 @@
-//! Clients of the servers: `client.py`, `client.mjs`, `client.pl` and `client.go`.
+//! Clients of the servers: `client.py`, `wheel_client.py`, `client.mjs`, `client.pl` and
+//! `client.go`.
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Command};
 
@@ -11,6 +12,7 @@ use crate::{
     go::{self, Build},
     program,
     server::Server,
+    tool,
 };
 
 /// Runs a server, the first `$1` arguments, and a client, the rest, and ends the server
@@ -95,6 +97,15 @@ impl Client {
         let mut command: Vec<OsString> = vec!["perl".into(), program("client.pl").into()];
         command.extend([server.target().into(), count.to_string().into(), out.clone().into()]);
         Self { command, out }
+    }
+
+    /// `wheel_client.py`, told to make so many requests by a package.
+    pub fn wheel(package: &str, server: &Server, count: usize) -> Result<Self> {
+        let out = server.directory().join("done");
+        let mut command: Vec<OsString> = vec![tool("python")?.into(), "-B".into()];
+        command.extend([program("wheel_client.py").into(), package.into()]);
+        command.extend([server.target().into(), count.to_string().into(), out.clone().into()]);
+        Ok(Self { command, out })
     }
 
     /// `client.go`, told to make so many requests.

@@ -42,7 +42,7 @@ const TESTS: &[&str] = &[
 const DEMO: &[&str] = &["curl", "openssl", "python3"];
 
 /// From the Python package index: what the tests ask whether a document is right, a program
-/// with a TLS library of its own, and a server and a client of HTTP/3.
+/// and packages with a TLS library of their own, and a server and a client of HTTP/3.
 const PYTHON: &[&str] = &[
     "openapi-spec-validator==0.9.0",
     "openapi-schema-validator==0.9.0",
@@ -52,6 +52,8 @@ const PYTHON: &[&str] = &[
     "aioquic==1.7.2",
     "niquests==3.21.2",
     "qh3==2.1.0",
+    "pycurl==7.49.0",
+    "curl_cffi==0.15.0",
 ];
 
 /// Go toolchains, from the Python package index: their folder under `target/go`, and the

@@ -218,7 +218,11 @@ pub fn open_to_look(file: &Path) -> Result<File> {
 
 /// Whether there is no such file. One that may not be looked at is there.
 pub fn is_gone(file: &Path) -> bool {
-    matches!(file.try_exists(), Ok(false))
+    match file.try_exists() {
+        Ok(exists) => !exists,
+        // Of a process whose memory is gone.
+        Err(error) => error.raw_os_error() == Some(libc::ESRCH),
+    }
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {

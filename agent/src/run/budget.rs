@@ -109,7 +109,12 @@ impl Budget {
         let overrun = lost > std::mem::replace(&mut self.lost, lost);
         let loads = capture.take_loads();
         let sample = Sample { cores: self.usage.cores(), overrun, loads };
-        for change in self.controller.sample(&sample) {
+        let changes = self.controller.sample(&sample);
+        if !changes.is_empty() {
+            // What was measured is of another load.
+            self.kernel.measure_now();
+        }
+        for change in changes {
             capture.limit_program(&change.program, change.to.message_budget());
             self.tell(&change, overrun);
         }
@@ -197,6 +202,11 @@ struct Window {
 impl KernelTime {
     fn new() -> Self {
         Self { cores: None, window: None, next: Some(Instant::now()) }
+    }
+
+    /// Does not wait for the next window.
+    fn measure_now(&mut self) {
+        self.next = self.next.map(|next| next.min(Instant::now()));
     }
 
     fn turn(&mut self, probes: &Probes) {

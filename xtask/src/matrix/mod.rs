@@ -40,6 +40,7 @@ const TESTS: &[&str] = &[
     "openssl::",
     "python::https_over_ipv4",
     "quic::",
+    "wheels::",
 ];
 
 /// Of these, what `cargo xtask test` runs in a guest: one of each kind of library, where one

@@ -1,0 +1,94 @@
+"""Makes HTTPS requests by a package that brings its own TLS library, and writes down what
+it did: wheel_client.py PACKAGE TARGET COUNT OUT"""
+
+import hashlib
+import io
+import json
+import socket
+import sys
+import time
+
+PACKAGE, TARGET, COUNT, OUT = sys.argv[1:]
+NAMES = {7: "missing", 11: "created", 13: "moved"}
+METHODS = ["GET", "POST", "PUT", "DELETE"]
+
+
+def by_pycurl():
+    """pycurl, with libcurl and OpenSSL as shared libraries of its own."""
+    import pycurl
+
+    curl = pycurl.Curl()
+
+    def request(method, url, body):
+        answer = io.BytesIO()
+        curl.reset()
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.SSL_VERIFYPEER, 0)
+        curl.setopt(pycurl.SSL_VERIFYHOST, 0)
+        curl.setopt(pycurl.TIMEOUT, 60)
+        curl.setopt(pycurl.WRITEDATA, answer)
+        if body:
+            curl.setopt(pycurl.HTTPHEADER, ["Content-Type: application/json"])
+            curl.setopt(pycurl.POSTFIELDS, body)
+        curl.perform()
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        return status, answer.getvalue(), curl.getinfo(pycurl.LOCAL_PORT)
+
+    return request
+
+
+def by_curl_cffi():
+    """curl_cffi, which is linked with BoringSSL."""
+    from curl_cffi import CurlHttpVersion, requests
+
+    session = requests.Session(verify=False, http_version=CurlHttpVersion.V1_1, timeout=60)
+
+    def request(method, url, body):
+        fields = {"Content-Type": "application/json"} if body else {}
+        answer = session.request(
+            method, url, data=body or None, headers=fields, allow_redirects=False
+        )
+        return answer.status_code, answer.content, answer.local_port
+
+    return request
+
+
+def wait_for(target):
+    host, port = target.split("://")[1].split(":")
+    for _ in range(3000):
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    sys.exit(f"no server at {target}")
+
+
+def main():
+    request = {"pycurl": by_pycurl, "curl_cffi": by_curl_cffi}[PACKAGE]()
+    wait_for(TARGET)
+    with open(OUT, "w") as done:
+        for number in range(int(COUNT)):
+            method = METHODS[number % 4]
+            path = f"/api/{NAMES.get(number % 20, 'items')}/{number}"
+            body = b""
+            if method in ("POST", "PUT"):
+                note = "secret-" + "x" * (number * 37 % 3000)
+                body = json.dumps({"number": number, "note": note}).encode()
+            status, answer, port = request(method, f"{TARGET}{path}?q=secret-{number}", body)
+            line = {
+                "method": method,
+                "path": path,
+                "status": status,
+                "request_size": len(body),
+                "request_sha256": hashlib.sha256(body).hexdigest(),
+                "response_size": len(answer),
+                "response_sha256": hashlib.sha256(answer).hexdigest(),
+                "port": port,
+            }
+            print(json.dumps(line), file=done)
+
+
+main()
