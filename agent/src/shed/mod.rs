@@ -133,6 +133,9 @@ const PATIENCE_MAX: u32 = 320;
 /// Part of the budget that must do once a program has its detail back.
 const ROOM: f64 = 0.8;
 
+/// Part of the budget that a program may always have back, whatever the others take.
+const LITTLE: f64 = 0.02;
+
 /// Programs of which something is or was shed, at most.
 const PROGRAMS_MAX: usize = 1024;
 
@@ -246,17 +249,18 @@ impl Controller {
 
     /// Gives one program a step back, if there has been room for it for long enough.
     fn restore(&mut self, sample: &Sample) -> Vec<Change> {
-        let costs = costs(sample);
-        let of = |program: &Program| costs.iter().find(|cost| cost.program == program);
+        let costs: AHashMap<_, _> =
+            costs(sample).into_iter().map(|cost| (cost.program, cost)).collect();
         let mut best: Option<(f64, &Program)> = None;
         for (program, shed) in &mut self.programs {
             if shed.detail == Detail::Full {
                 continue;
             }
-            let (now, records) = of(program).map_or((0.0, 0.0), |cost| (cost.cores, cost.records));
+            let (now, records) =
+                costs.get(program).map_or((0.0, 0.0), |cost| (cost.cores, cost.records));
             let before = shed.record_cost.get(shed.detail.more() as usize).copied().unwrap_or(0.0);
             let more = (records * before - now).max(0.0);
-            if sample.cores + more > self.budget * ROOM {
+            if sample.cores + more > self.budget * ROOM && more > self.budget * LITTLE {
                 shed.calm = 0;
                 continue;
             }

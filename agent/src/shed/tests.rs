@@ -109,6 +109,20 @@ fn detail_comes_back_once_there_is_room_for_it_and_not_before() {
 }
 
 #[test]
+fn who_needs_little_by_now_does_not_wait_for_the_others() {
+    let mut scene = Scene::new(0.5, &[("flood", 50_000, 20_000), ("other", 5000, 80_000)]);
+    scene.pass(1);
+    scene.programs[1].1 = 0;
+    scene.pass(9);
+    assert_eq!(scene.details(), [Detail::Heads, Detail::Full]);
+    scene.programs[0].1 = 100;
+    // Nearly all of the budget, and less than a share of it.
+    scene.programs[1] = (program("other"), 5000, 93_000);
+    scene.pass(20);
+    assert_eq!(scene.details(), [Detail::Full, Detail::Full]);
+}
+
+#[test]
 fn a_program_that_is_gone_is_forgotten() {
     let mut scene = Scene::new(0.5, &[("flood", 50_000, 20_000)]);
     scene.pass(10);
