@@ -240,6 +240,9 @@ pub fn process(pid: u32, inspector: &mut Inspector) -> Vec<Check> {
 
 /// What is known of a mapped file that has to do with TLS.
 fn library(subject: &str, file: &Path, name: &Path, inspector: &mut Inspector) -> Option<Check> {
+    if fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+        return None;
+    }
     let found = open_to_look(file).and_then(|file| inspector.inspect(&file));
     let found = found.map(|found| library::judge(found, name));
     let unhooked = match found {

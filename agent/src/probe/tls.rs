@@ -24,7 +24,7 @@ use super::{
     functions::{FUNCTIONS, Point},
     go,
     library::{self, Found},
-    scope::{file_key, key_of},
+    scope::key_of,
     uprobe::{Link, Place},
 };
 use crate::{
@@ -118,7 +118,12 @@ impl Libraries {
         name: &Path,
         pid: Option<u32>,
     ) -> Result<(FileVerdict, Option<Attached>)> {
-        let key = file_key(file)?;
+        let metadata = metadata(file)?;
+        if !metadata.is_file() {
+            // A device, whose opening may do something.
+            return Ok((FileVerdict::Nothing, None));
+        }
+        let key = key_of(&metadata);
         let result = self.attach_file(ebpf, key, file, name, pid);
         // Where it is still there, trying again would fail again.
         if let Err(error) = &result
@@ -209,8 +214,13 @@ fn open(key: FileKey, file: &Path) -> Result<File> {
     Ok(opened)
 }
 
-/// Opens a file to look into it. Of what is no file nothing is waited for.
+fn metadata(file: &Path) -> Result<fs::Metadata> {
+    fs::metadata(file).with_context(|| format!("look at {}", file.display()))
+}
+
+/// Opens a file to look into it. Of what has become something else nothing is waited for.
 pub fn open_to_look(file: &Path) -> Result<File> {
+    ensure!(metadata(file)?.is_file(), "{} is no file", file.display());
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     options.open(file).with_context(|| format!("open {}", file.display()))
