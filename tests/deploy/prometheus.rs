@@ -10,10 +10,11 @@ use crate::{MEMORY_MIB, PORT, deploy, document, output, promql, text};
 const RULES: &str = "prometheus/rules/apiscope.yml";
 
 /// The alerts that the runbooks are about.
-pub(crate) const ALERTS: [&str; 6] = [
+pub(crate) const ALERTS: [&str; 7] = [
     "ApiscopeDown",
     "ApiscopeNotCapturing",
     "ApiscopeLosingData",
+    "ApiscopeShedding",
     "ApiscopeHighMemory",
     "ApiscopeHighErrorRate",
     "ApiscopeNewHighFinding",

@@ -68,7 +68,9 @@ fn all_told(calls: &[&Call]) -> Result<usize> {
 fn a_flood_costs_the_detail_of_its_own_calls_and_the_count_of_none() -> Result<()> {
     let (flooded, quiet) = (Server::nginx(false)?, Server::python("threading", V4, false)?);
     let (nginx, python) = (flooded.start()?, quiet.start()?);
-    let options = Options::new()?.cpu_budget("0.01").pid(nginx.pid()).pid(python.pid());
+    // A buffer that does not fill while the agent waits for a processor.
+    let options = Options::new()?.args(["--buffer", "64"]).cpu_budget("0.01");
+    let options = options.pid(nginx.pid()).pid(python.pid());
     let mut apiscope = options.start()?;
     apiscope.wait_ready()?;
 
