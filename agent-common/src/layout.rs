@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Offsets in bytes. Named `structure_field`.
+/// Offsets in bytes, but for the last three. Named `structure_field`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Layout {
@@ -81,4 +81,49 @@ pub struct Layout {
     pub task_signal: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
+    /// `task_struct.exit_code`
+    pub task_exit_code: u32,
+    /// `io_kiocb.opcode`; 0 without `io_uring`
+    pub uring_request_opcode: u32,
+    /// `io_kiocb.file`, which is the first
+    pub uring_request_file: u32,
+    /// `trace_event_raw_io_uring_complete.req`; 0 before 5.19
+    pub uring_complete_req: u32,
+    /// `trace_event_raw_io_uring_complete.res`; 0 without `io_uring`
+    pub uring_complete_res: u32,
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `socket.ops`
+    pub socket_ops: u32,
+    /// `sock.__sk_common.skc_prot`
+    pub sock_prot: u32,
+    /// `proto_ops.splice_read`
+    pub ops_splice_read: u32,
+    /// `proto.sendpage`; 0 since 6.5, which has none
+    pub proto_sendpage: u32,
+    /// `msghdr.msg_iter`
+    pub msghdr_iter: u32,
+    /// `msghdr.msg_flags`
+    pub msghdr_flags: u32,
+    /// `iov_iter.iter_type` (`type` before 5.14), of which the first byte is looked at
+    pub iter_type: u32,
+    /// `iov_iter.iov_offset`
+    pub iter_offset: u32,
+    /// `iov_iter.count`
+    pub iter_count: u32,
+    /// `iov_iter.__iov` (`iov` before 6.4), and `ubuf` in the same place
+    pub iter_pointer: u32,
+    /// Not an offset: the value of `ITER_UBUF`; [`Layout::NO_KIND`] before 6.0
+    pub iter_ubuf: u32,
+    /// Not an offset: the value of `ITER_IOVEC`
+    pub iter_iovec: u32,
+    /// Not an offset: which bits of the type's first byte tell the kind
+    pub iter_mask: u32,
+}
+
+impl Layout {
+    /// The value of a kind of iterator that the kernel has not.
+    pub const NO_KIND: u32 = u32::MAX;
 }

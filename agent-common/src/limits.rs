@@ -28,8 +28,19 @@ pub const BUDGET_LINES: u32 = CLASS_SIZES[0] as u32;
 /// client hellos of about 2 KiB.
 pub const TLS_HELLO: u64 = 4096;
 
-/// TLS record headers that one record reports.
+/// TLS records that one record reports.
 pub const TLS_RECORDS_MAX: usize = 8;
+
+/// Length of the header of a TLS record (RFC 8446 section 5.1).
+pub const TLS_RECORD_HEADER: usize = 5;
+
+/// Bytes that are reported of a TLS record: its header and the first that follow it, zero
+/// where they are not in the same buffer. A multiple of 8.
+pub const TLS_RECORD_START: usize = 24;
+
+/// Bytes of ciphertext that tell one TLS record from all others. TLS 1.2 may have as many
+/// of a nonce before them, and both fit into [`TLS_RECORD_START`].
+pub const TLS_RECORD_CIPHERTEXT: usize = 8;
 
 /// How often an unclassified connection is looked at before it is ignored.
 pub const LOOKS_MAX: u8 = 32;

@@ -69,13 +69,15 @@ impl Protocol {
     /// HTTP/2 with prior knowledge.
     pub const HTTP2: Self = Self(2);
     /// TLS records. A [`Layer::SOCKET`] data record of this protocol carries the
-    /// hello bytes, or record headers when [`DataFlags::TLS_RECORDS`] is set.
+    /// hello bytes, or starts of records when [`DataFlags::TLS_RECORDS`] is set.
     pub const TLS: Self = Self(3);
     /// Looked at and given up.
     pub const IGNORED: Self = Self(4);
     /// A UDP socket over which QUIC goes, of any number of connections. Its positions count
     /// the bytes of datagrams; what is captured is the start of a datagram with an Initial.
     pub const QUIC: Self = Self(5);
+    /// A connection that a process moves bytes over by `io_uring`, which are not read.
+    pub const URING: Self = Self(7);
     /// A UDP socket over which no QUIC was seen. Known to the kernel side alone.
     pub const DATAGRAM: Self = Self(6);
 }
@@ -95,7 +97,9 @@ impl DataFlags {
     pub const OPAQUE: Self = Self(4);
     /// Fewer bytes were captured: too many buffers in one call.
     pub const SPLIT: Self = Self(8);
-    /// The payload is TLS record headers of 5 bytes each, not stream bytes.
+    /// The payload is no stream bytes, but starts of TLS records,
+    /// [`crate::limits::TLS_RECORD_START`] of each. Of a [`Self::HALF`] there is one, with a
+    /// header of zeros and the first of its ciphertext.
     pub const TLS_RECORDS: Self = Self(16);
     /// The first record of its flow.
     pub const FIRST: Self = Self(32);
@@ -107,6 +111,9 @@ impl DataFlags {
     /// Fewer bytes were captured: the message had a smaller budget, because its process was
     /// over its share of the CPU budget or the transport was filling.
     pub const SHED: Self = Self(256);
+    /// The flow is a key of a TLS session, which has one for each direction: its name is
+    /// the address of the key, and its bytes go one way.
+    pub const HALF: Self = Self(512);
 
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
@@ -283,6 +290,10 @@ pub struct ProcessRecord {
     pub comm: [u8; COMM_LEN],
     /// Of an exec: the file as it was named to execve, cut at the end.
     pub filename: [u8; FILENAME_MAX],
+    /// Of an exit: `task_struct.exit_code`, the signal in its low seven bits.
+    pub exit_code: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A file mapped as code by a process in scope.
@@ -309,5 +320,5 @@ const _: () = assert!(offset_of!(DataHeader, offset) == 56);
 const _: () = assert!(offset_of!(DataHeader, tuple) == 88);
 const _: () = assert!(size_of::<FlowRecord>() == 56);
 const _: () = assert!(size_of::<UnixRecord>() == 152);
-const _: () = assert!(size_of::<ProcessRecord>() == 176);
+const _: () = assert!(size_of::<ProcessRecord>() == 184);
 const _: () = assert!(size_of::<MappedRecord>() == 40);

@@ -21,10 +21,12 @@ pub struct FlowState {
     /// Of an unclassified flow: looks taken since the direction last changed. Of a UDP socket
     /// that was given up: calls since then. Of a QUIC socket: the period of the latest call.
     pub looked: u32,
-    /// Of a TLS socket: bytes left of the TLS record that is passing.
+    /// Of a TLS socket: bytes left of the TLS record that is passing. Of a TLS session: the
+    /// header of a record that was read by itself, in five bytes, or 0.
     pub record_left: [u32; 2],
     /// Of a TLS socket: bytes left to copy of the record with the hello message. Of a QUIC
-    /// socket: Initials left to copy in this period.
+    /// socket: Initials left to copy in this period. Of a TLS session and of a key: in the
+    /// first, records that were told with their ciphertext.
     pub hello_left: [u32; 2],
     /// Of a TLS session: the socket it was seen to use.
     pub socket: FlowId,

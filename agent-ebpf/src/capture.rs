@@ -4,8 +4,10 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::{CHUNK_MAX, SEGMENTS_MAX, TLS_HELLO, TLS_RECORDS_MAX},
-    record::{DataFlags, Direction, Protocol},
+    limits::{
+        CHUNK_MAX, SEGMENTS_MAX, TLS_HELLO, TLS_RECORD_HEADER, TLS_RECORD_START, TLS_RECORDS_MAX,
+    },
+    record::{DataFlags, Direction, Layer, Protocol},
     state::FlowState,
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
@@ -13,8 +15,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use crate::{
     budget,
     classify::{self, Look},
-    emit::{self, Call, Facts, Headers, Piece},
-    kernel::read_user,
+    emit::{self, Call, Facts, Piece, Start, Starts},
+    kernel::{read, read_user},
 };
 
 /// Where a call's bytes are in the process's memory.
@@ -28,7 +30,17 @@ pub(crate) struct Source {
     /// Address of the `struct iovec` after the first buffer's, or 0.
     pub(crate) next: u64,
     /// Vectors left from `next` on.
-    pub(crate) vectors: u64,
+    pub(crate) vectors: u32,
+    /// 1 when the vectors, but not the buffers, are in the kernel's memory.
+    pub(crate) in_kernel: u32,
+}
+
+impl Source {
+    /// The vector at `next`.
+    #[inline(always)]
+    pub(crate) fn vector(&self) -> Option<Iovec> {
+        if self.in_kernel == 0 { read_user(self.next) } else { read(self.next) }
+    }
 }
 
 /// A call while its bytes are taken. It lies in a map, so that what one round of
@@ -45,8 +57,8 @@ pub(crate) struct Work {
     pub(crate) flags: u32,
     /// Bytes of the message that may be captured.
     pub(crate) budget: u32,
-    /// Of ciphertext: the record headers found.
-    pub(crate) headers: Headers,
+    /// Of ciphertext: the records found.
+    pub(crate) starts: Starts,
 }
 
 /// `struct iovec`
@@ -76,7 +88,7 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
         }
         if (*state).protocol == Protocol::HTTP1 {
             message(state, call, work);
-        } else if (*state).protocol == Protocol::TLS {
+        } else if (*state).protocol == Protocol::TLS && call.facts().layer == Layer::SOCKET {
             ciphertext(state, call, work);
         } else {
             // Known, but not decoded: told once, then left alone.
@@ -122,7 +134,7 @@ unsafe fn look(state: *mut FlowState, call: &Call, source: &Source) -> bool {
         // Messages start where the direction turns. A second look, because some
         // programs read the head of a frame by itself; more would be paid for
         // every read of a long download that was joined midway.
-        if (*state).looked >= 2 {
+        if (*state).looked >= 2 && !half(state) {
             return false;
         }
         (*state).looked += 1;
@@ -179,6 +191,13 @@ unsafe fn turn(state: *mut FlowState, direction: Direction) {
     }
 }
 
+/// Whether all bytes of a flow go one way.
+#[inline(always)]
+unsafe fn half(state: *const FlowState) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { (*state).flags.contains(DataFlags::HALF) }
+}
+
 /// Moves a direction on.
 #[inline(always)]
 pub(crate) unsafe fn advance(state: *mut FlowState, direction: Direction, len: u32) {
@@ -217,12 +236,13 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
         turn(state, call.facts().direction);
         let budget = budget::of_process((call.facts().pid_tgid >> 32) as u32);
         (*work).budget = budget;
-        if (*state).window.saturating_add(call.facts().len) > budget
+        let beyond = (*state).window.saturating_add(call.facts().len) > budget;
+        if (beyond || half(state))
             && let Some(look) = peek(call, &(*work).source)
             && look.len >= 7
             && classify::message_start(look)
         {
-            // Pipelined: no turn, but another message.
+            // Pipelined, or of a flow that never turns: another message.
             (*state).window = 0;
         }
         (*work).left = call.facts().len;
@@ -258,7 +278,7 @@ unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
             if source.vectors == 0 {
                 return 0;
             }
-            let Some(vector) = read_user::<Iovec>(source.next) else {
+            let Some(vector) = source.vector() else {
                 call.counters.add(Counter::FAULTS, 1);
                 (*work).flags |= u32::from(DataFlags::FAULT.0);
                 return 0;
@@ -299,7 +319,7 @@ unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
 }
 
 /// Takes ciphertext: the hello messages, and as long as no TLS session was seen
-/// to use the socket, the headers of its records for the agent to bind by.
+/// to use the socket, the starts of its records for the agent to bind by.
 #[inline(always)]
 unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
@@ -340,7 +360,7 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     }
 }
 
-/// Headers of the TLS records that start in a call's first buffer.
+/// Starts of the TLS records that begin in a call's first buffer.
 #[inline(always)]
 unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
@@ -353,24 +373,34 @@ unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
         });
         let total = u64::from(call.facts().len);
         let source = &(*work).source;
-        let headers = &raw mut (*work).headers;
+        let starts = (&raw mut (*work).starts).cast::<Start>();
         let mut found = 0;
         while found < TLS_RECORDS_MAX {
-            if position + 5 > source.len || position + 5 > total {
+            let mut room = source.len.saturating_sub(position);
+            if room > total.saturating_sub(position) {
+                room = total.saturating_sub(position);
+            }
+            let read = if room >= TLS_RECORD_START as u64 {
+                TLS_RECORD_START as u32
+            } else if room >= TLS_RECORD_HEADER as u64 {
+                TLS_RECORD_HEADER as u32
+            } else {
+                break;
+            };
+            let start = starts.add(found);
+            start.write([0; TLS_RECORD_START / 8]);
+            let from = source.buffer + position;
+            if bpf_probe_read_user(start.cast::<c_void>(), read, from as *const c_void) != 0 {
                 break;
             }
-            let Some(header) = read_user::<[u8; 5]>(source.buffer + position) else { break };
-            call.counters.add(Counter::BYTES_READ, 5);
-            let [kind, major, minor, high, low] = header;
-            let word = u64::from_le_bytes([kind, major, minor, high, low, 0, 0, 0]);
-            let Some(len) = classify::tls_record(word) else {
+            call.counters.add(Counter::BYTES_READ, u64::from(read));
+            let Some(len) = classify::tls_record((*start)[0]) else {
                 // Out of step; the next call may start with a record again.
                 position = total;
                 break;
             };
-            headers.cast::<[u8; 5]>().add(found).write(header);
             found += 1;
-            position += 5 + u64::from(len);
+            position += TLS_RECORD_HEADER as u64 + u64::from(len);
         }
         let left = position.saturating_sub(total) as u32;
         if call.facts().direction == Direction::INGRESS {
@@ -379,7 +409,7 @@ unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
             (*side)[1] = left;
         }
         if found > 0 {
-            emit::tls_records(state, call, headers, found as u32);
+            emit::tls_records(state, call, &raw const (*work).starts, found as u32);
         }
     }
 }

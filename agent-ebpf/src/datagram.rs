@@ -10,10 +10,9 @@ use agent_common::{
 };
 
 use crate::{
-    capture::{Iovec, Work, advance, peek},
+    capture::{Work, advance, peek},
     classify::{self, Datagram},
     emit::{self, Call, Piece},
-    kernel::read_user,
 };
 
 /// Takes a call on a UDP socket. Of several datagrams in one call the first is looked at
@@ -104,7 +103,7 @@ unsafe fn quic(state: *mut FlowState, call: &Call, work: *mut Work, found: Datag
             && captured < len
             && u64::from(captured) == source.len
             && source.vectors > 0
-            && let Some(vector) = read_user::<Iovec>(source.next)
+            && let Some(vector) = source.vector()
         {
             let mut more = len - captured;
             if more > QUIC_INITIAL as u32 {

@@ -68,10 +68,22 @@ pub(crate) static EMPTY_FLOW: Array<FlowState> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static EMPTY_CALL: Array<TlsCall> = Array::with_max_entries(1, 0);
 
-/// Where `sys_exit` keeps the call that it works on: it does not run twice at once
-/// on a processor.
+/// Where programs keep the call that they work on, an entry for each program: none of them
+/// runs twice at once on a processor, but one may preempt another.
 #[map]
-pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(work::COUNT, 0);
+
+/// Entries of [`WORK`].
+pub(crate) mod work {
+    pub(crate) const SYSCALL: u32 = 0;
+    pub(crate) const INET_SEND: u32 = 1;
+    pub(crate) const INET6_SEND: u32 = 2;
+    pub(crate) const UNIX_SEND: u32 = 3;
+    pub(crate) const INET_RECEIVE: u32 = 4;
+    pub(crate) const INET6_RECEIVE: u32 = 5;
+    pub(crate) const UNIX_RECEIVE: u32 = 6;
+    pub(crate) const COUNT: u32 = 7;
+}
 
 /// Never holds a program; see `probes::tls`.
 #[map]

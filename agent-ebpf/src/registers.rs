@@ -3,7 +3,9 @@
 //! At the exit of a call they still hold its arguments: one hook suffices, and
 //! nothing needs to be kept from the entry.
 
-use crate::kernel::read;
+use aya_ebpf::programs::ProbeContext;
+
+use crate::kernel::{read, read_user};
 
 /// Number and arguments of the system call that is returning.
 pub(crate) struct Syscall {
@@ -20,7 +22,7 @@ mod arch {
     //! `struct pt_regs`, arch/x86/include/asm/ptrace.h: bx and below at 0 to 48,
     //! r10 at 56, r9, r8 at 72, ax, cx, dx at 96, si, di, `orig_ax`, ip, cs at 136.
 
-    use super::{Syscall, read};
+    use super::{ProbeContext, Syscall, read, read_user};
 
     /// dx to cs.
     #[repr(C)]
@@ -58,11 +60,29 @@ mod arch {
         read(regs + 72).unwrap_or(0)
     }
 
+    /// An argument of the function that is entered; all but the first six are on the stack
+    /// (System V ABI, AMD64 supplement, section 3.2.3).
+    #[inline(always)]
+    pub(crate) fn argument(ctx: &ProbeContext, index: usize) -> Option<u64> {
+        if index < 6 {
+            return ctx.arg(index);
+        }
+        // SAFETY: the kernel gives a probe its registers.
+        let stack = unsafe { (*ctx.regs).rsp };
+        // The return address is on top.
+        read_user(stack + 8 * (index as u64 - 5))
+    }
+
     /// What a Go program keeps the address of its goroutine in: r14.
     #[inline(always)]
     pub(crate) fn goroutine(regs: u64) -> u64 {
         read(regs + 8).unwrap_or(0)
     }
+
+    /// Where the registers lie on a kernel stack: at its end (`task_pt_regs`, arch/x86/
+    /// include/asm/processor.h). Its size is `THREAD_SIZE` of kernels without KASAN. Used
+    /// before 5.15 only, which has no other layout.
+    pub(crate) const ON_STACK: u64 = (16 << 10) - 168;
 
     /// `arch/x86/entry/syscalls/syscall_64.tbl`
     pub(crate) mod number {
@@ -88,7 +108,7 @@ mod arch {
     //! `struct pt_regs`, arch/arm64/include/asm/ptrace.h: x0 to x30 at 0, sp at
     //! 248, pc, pstate at 264, `orig_x0` at 272, syscallno at 280.
 
-    use super::{Syscall, read};
+    use super::{ProbeContext, Syscall, read, read_user};
 
     /// `PSR_MODE32_BIT`
     const MODE32: u64 = 0x10;
@@ -111,11 +131,27 @@ mod arch {
         read(regs + 32).unwrap_or(0)
     }
 
+    /// An argument of the function that is entered; all but the first eight are on the
+    /// stack (Procedure Call Standard for the Arm 64-bit Architecture, section 6.8.2).
+    #[inline(always)]
+    pub(crate) fn argument(ctx: &ProbeContext, index: usize) -> Option<u64> {
+        if index < 8 {
+            return ctx.arg(index);
+        }
+        // SAFETY: the kernel gives a probe its registers.
+        let stack = unsafe { (*ctx.regs).sp };
+        read_user(stack + 8 * (index as u64 - 8))
+    }
+
     /// What a Go program keeps the address of its goroutine in: x28.
     #[inline(always)]
     pub(crate) fn goroutine(regs: u64) -> u64 {
         read(regs + 28 * 8).unwrap_or(0)
     }
+
+    /// Where the registers lie on a kernel stack: its size depends on that of pages. Before
+    /// 6.0, where the helper is, no function of a kernel can be hooked here anyway.
+    pub(crate) const ON_STACK: u64 = 0;
 
     /// include/uapi/asm-generic/unistd.h
     pub(crate) mod number {
@@ -136,4 +172,4 @@ mod arch {
     }
 }
 
-pub(crate) use arch::{fifth, fourth, goroutine, number, syscall};
+pub(crate) use arch::{ON_STACK, argument, fifth, fourth, goroutine, number, syscall};

@@ -36,6 +36,14 @@ static WAKE_BYTES: Global<u32> = Global::new(256 * 1024);
 #[unsafe(no_mangle)]
 static HAS_COOKIE: Global<u32> = Global::new(0);
 
+/// 1 when `bpf_task_pt_regs` exists (5.15).
+#[unsafe(no_mangle)]
+static HAS_TASK_REGISTERS: Global<u32> = Global::new(0);
+
+/// 1 when programs on the functions of sockets take the bytes, not those on system calls.
+#[unsafe(no_mangle)]
+static BY_FUNCTION: Global<u32> = Global::new(0);
+
 /// 1 for the floor of the benchmark: programs return after the scope check.
 #[unsafe(no_mangle)]
 static EMPTY: Global<u32> = Global::new(0);
@@ -82,9 +90,29 @@ const NO_LAYOUT: Layout = Layout {
     binprm_filename: 0,
     task_signal: 0,
     signal_live: 0,
+    task_exit_code: 0,
+    uring_request_opcode: 0,
+    uring_request_file: 0,
+    uring_complete_req: 0,
+    uring_complete_res: 0,
+    task_stack: 0,
+    task_flags: 0,
+    socket_ops: 0,
+    sock_prot: 0,
+    ops_splice_read: 0,
+    proto_sendpage: 0,
+    msghdr_iter: 0,
+    msghdr_flags: 0,
+    iter_type: 0,
+    iter_offset: 0,
+    iter_count: 0,
+    iter_pointer: 0,
+    iter_ubuf: 0,
+    iter_iovec: 0,
+    iter_mask: 0,
 };
 
-/// Offset of one field of a kernel structure.
+/// Offset of one field of a kernel structure, or a value of an enumeration.
 macro_rules! offset {
     ($field:ident) => {
         $crate::settings::layout(core::mem::offset_of!(agent_common::layout::Layout, $field))
@@ -140,6 +168,16 @@ pub(crate) fn wake_bytes() -> u64 {
 #[inline(always)]
 pub(crate) fn has_cookie() -> bool {
     HAS_COOKIE.load() != 0
+}
+
+#[inline(always)]
+pub(crate) fn has_task_registers() -> bool {
+    HAS_TASK_REGISTERS.load() != 0
+}
+
+#[inline(always)]
+pub(crate) fn by_function() -> bool {
+    BY_FUNCTION.load() != 0
 }
 
 #[inline(always)]

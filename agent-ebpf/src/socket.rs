@@ -49,7 +49,12 @@ pub(crate) fn file(fd: u64) -> Option<u64> {
 /// The socket behind a descriptor; `None` when it is something else.
 #[inline(always)]
 pub(crate) fn socket(fd: u64) -> Option<Socket> {
-    let file = file(fd)?;
+    of_file(file(fd)?)
+}
+
+/// The socket of an open file; `None` when it is something else.
+#[inline(always)]
+pub(crate) fn of_file(file: u64) -> Option<Socket> {
     let inode: u64 = read(file + offset!(file_inode))?;
     let mode: u16 = read(inode + offset!(inode_mode))?;
     if mode & FORMAT != SOCKET {
@@ -57,6 +62,20 @@ pub(crate) fn socket(fd: u64) -> Option<Socket> {
     }
     let number: u64 = read(inode + offset!(inode_ino))?;
     let socket: u64 = read(file + offset!(file_private_data))?;
+    let sock: u64 = read(socket + offset!(socket_sk))?;
+    Some(Socket { sock, inode: number, socket })
+}
+
+/// The kernel objects of a `struct socket`; `None` when no process can have a descriptor of
+/// it.
+#[inline(always)]
+pub(crate) fn of_socket(socket: u64) -> Option<Socket> {
+    let file: u64 = read(socket + offset!(socket_file))?;
+    if file == 0 {
+        return None;
+    }
+    let inode: u64 = read(file + offset!(file_inode))?;
+    let number: u64 = read(inode + offset!(inode_ino))?;
     let sock: u64 = read(socket + offset!(socket_sk))?;
     Some(Socket { sock, inode: number, socket })
 }

@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,12 @@ use crate::http::{Request, Response};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// The system's time of day.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Nanoseconds from `earlier` to `self`; zero when `earlier` is later.
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -270,6 +277,8 @@ pub struct Handshake {
 pub enum Binding {
     /// The socket was seen in a system call nested in a TLS call. Certain.
     NestedSyscall,
+    /// What the session encrypted, or decrypted, went over the socket byte for byte. Certain.
+    Ciphertext,
     /// Ciphertext records on the socket had the lengths that the plaintext calls
     /// ask for, in the same thread. Inferred: `confidence` is below 1.
     RecordLength {
@@ -285,6 +294,7 @@ impl Binding {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NestedSyscall => "nested_syscall",
+            Self::Ciphertext => "ciphertext",
             Self::RecordLength { .. } => "record_length",
             Self::None => "none",
         }
@@ -293,7 +303,7 @@ impl Binding {
     /// How sure, 0 to 1.
     pub const fn confidence(self) -> f32 {
         match self {
-            Self::NestedSyscall => 1.0,
+            Self::NestedSyscall | Self::Ciphertext => 1.0,
             Self::RecordLength { confidence } => confidence,
             Self::None => 0.0,
         }

@@ -85,6 +85,10 @@ pub struct CaptureArgs {
     /// How records come from the kernel.
     #[arg(long, value_enum, default_value_t = TransportArg::Auto)]
     pub transport: TransportArg,
+    /// What shows the bytes that sockets move.
+    #[arg(long, value_enum, default_value_t = SocketBackendArg::Auto,
+          env = "APISCOPE_SOCKET_BACKEND")]
+    pub socket_backend: SocketBackendArg,
     /// Bytes of one message that are captured at most; the rest is counted.
     #[arg(long, value_name = "BYTES", default_value_t = agent_common::limits::MESSAGE_BUDGET,
           value_parser = clap::value_parser!(u32).range(256..=16 << 20))]
@@ -102,6 +106,13 @@ pub struct CaptureArgs {
     /// what apiscope was started with.
     #[arg(long)]
     pub no_confine: bool,
+    /// Put no return probes into TLS libraries, but probes where their functions return, as
+    /// is done unasked on kernels that may kill a process for a return probe.
+    ///
+    /// It costs about twice as much, and leaves libraries alone whose returns cannot be
+    /// found in their code.
+    #[arg(long)]
+    pub no_return_probes: bool,
     /// Attach programs that do nothing, to measure what attaching costs.
     #[arg(long, hide = true)]
     pub empty_programs: bool,
@@ -253,6 +264,9 @@ pub struct DoctorArgs {
     /// Load every kernel program, to see what this kernel says.
     #[arg(long)]
     pub load: bool,
+    /// Directory of the state: what the latest run saw of each program, and what not.
+    #[arg(long, value_name = "DIR", env = "APISCOPE_STATE", default_value = STATE)]
+    pub state: PathBuf,
 }
 
 /// How records come from the kernel.
@@ -264,6 +278,18 @@ pub enum TransportArg {
     Ring,
     /// A perf event array.
     Perf,
+}
+
+/// What shows the bytes that sockets move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum SocketBackendArg {
+    /// System calls: they can be hooked everywhere.
+    Auto,
+    /// The exit of system calls; what moves by `io_uring` is counted, not read.
+    Syscall,
+    /// The functions of the kernel that send and receive, where it lets them be hooked:
+    /// `io_uring` is read too.
+    Function,
 }
 
 /// What to print.

@@ -1,5 +1,6 @@
 //! `apiscope doctor`: what this kernel and these privileges allow, and what would
-//! be captured of each process, with the reason where it would not.
+//! be captured of each process, with the reason where it would not; and what the latest
+//! run saw of each program.
 
 use std::{
     fmt::Write as _,
@@ -8,15 +9,20 @@ use std::{
 };
 
 use crate::{
+    call::Timestamp,
     event::verdict::{FileVerdict, Unhooked},
+    export::{format, ledger::Line, store::Store},
     inspect::Inspector,
     probe::{
-        self, Support,
+        self, ReturnProbes, Support,
         library::{self, Found},
         mappings, open_to_look,
     },
     run::confine,
 };
+
+/// Programs of the latest run that are told of.
+const PROGRAMS_MAX: usize = 50;
 
 /// One line of the report.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,7 +62,8 @@ fn check(verdict: Verdict, subject: &str, finding: impl Into<String>) -> Check {
 
 /// Looks at the host.
 pub fn host() -> Vec<Check> {
-    let mut checks = vec![kernel(), btf(), tracefs(), transport()];
+    let mut checks =
+        vec![kernel(), btf(), tracefs(), transport(), functions(), uring(), return_probes()];
     checks.extend(capabilities());
     checks.push(confinement());
     checks.push(namespace());
@@ -105,6 +112,51 @@ fn transport() -> Check {
         ),
         Err(error) => check(Verdict::Bad, "transport", format!("{error:#}")),
     }
+}
+
+fn functions() -> Check {
+    match Support::functions() {
+        Ok(()) => check(
+            Verdict::Good,
+            "functions of sockets",
+            "--socket-backend function can hook them, and reads io_uring too",
+        ),
+        // Nothing that is captured by default needs them.
+        Err(error) => check(
+            Verdict::Good,
+            "functions of sockets",
+            format!("none are hooked on this kernel, but system calls: {}", first(&error)),
+        ),
+    }
+}
+
+/// What an error says, without the verifier's log.
+fn first(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+}
+
+fn uring() -> Check {
+    let layout = probe::layout::read(Path::new(probe::layout::KERNEL_BTF));
+    if layout.is_ok_and(|layout| probe::tells_of_uring(&layout)) {
+        let finding = "connections that it is used on are told, and not read";
+        return check(Verdict::Good, "io_uring", finding);
+    }
+    let finding =
+        "this kernel does not tell of it (5.19 does): such connections are not seen at all";
+    check(Verdict::Limited, "io_uring", finding)
+}
+
+fn return_probes() -> Check {
+    let found = ReturnProbes::of_this_kernel();
+    if found.are_used() {
+        return check(Verdict::Good, "return probes", found.text());
+    }
+    let finding = format!(
+        "{}: none are made; functions are probed where they return, which costs more, and \
+         libraries where that is not known are not captured",
+        found.text()
+    );
+    check(Verdict::Limited, "return probes", finding)
 }
 
 /// Capabilities, include/uapi/linux/capability.h: number, name, why, and whether
@@ -211,6 +263,35 @@ pub fn load() -> Vec<Check> {
             Err(error) => check(Verdict::Bad, &name, format!("{error:#}")),
         })
         .collect()
+}
+
+/// What the latest run with this state saw of each program, and what not; those first of
+/// which it missed something.
+pub fn coverage(directory: &Path) -> Vec<Check> {
+    let subject = "latest run";
+    if Store::is_absent(directory) {
+        let finding = format!("none that kept a state in {}", directory.display());
+        return vec![check(Verdict::Good, subject, finding)];
+    }
+    let mut lines = match Store::open_read_only(directory).and_then(|store| store.load()) {
+        Ok(state) => state.coverage,
+        Err(error) => return vec![check(Verdict::Limited, subject, format!("{error:#}"))],
+    };
+    let Some(began) = lines.iter().map(|line| line.since).max() else {
+        return vec![check(Verdict::Good, subject, "it saw no connection")];
+    };
+    let ago = format::ago(Timestamp::now().seconds_since(began));
+    let finding = format!("began {ago} ago; {} programs with connections", lines.len());
+    let mut checks = vec![check(Verdict::Good, subject, finding)];
+    lines.sort_by_key(Line::is_whole);
+    for line in lines.iter().filter(|line| !line.text().is_empty()).take(PROGRAMS_MAX) {
+        let verdict = if line.is_whole() { Verdict::Good } else { Verdict::Limited };
+        checks.push(check(verdict, &line.program, line.text().join("\n")));
+    }
+    if let Some(more) = lines.len().checked_sub(PROGRAMS_MAX).filter(|more| *more > 0) {
+        checks.push(check(Verdict::Good, subject, format!("and {more} more; see the metrics")));
+    }
+    checks
 }
 
 /// Looks at a process: what of it is captured, and what is not.

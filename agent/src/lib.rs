@@ -25,4 +25,5 @@ pub mod pipeline;
 pub mod probe;
 pub mod redact;
 pub mod run;
+pub mod safety;
 pub mod shed;

@@ -51,6 +51,7 @@ fn diagnose(args: &DoctorArgs) -> anyhow::Result<u8> {
     for &pid in &args.pid {
         checks.extend(doctor::process(pid, &mut inspector));
     }
+    checks.extend(doctor::coverage(&args.state));
     let (text, works) = doctor::render(&checks);
     io::stdout().write_all(text.as_bytes())?;
     Ok(if works { 0 } else { FAILURE })

@@ -11,7 +11,7 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::TLS_RECORDS_MAX,
+    limits::{TLS_RECORD_START, TLS_RECORDS_MAX},
     record::{DataFlags, DataHeader, Direction, FlowId, Layer, RecordKind, Tuple},
     state::FlowState,
 };
@@ -220,14 +220,16 @@ fn account(call: &Call, piece: &Piece, sent: bool) {
     call.counters.add(counter, u64::from(piece.len));
 }
 
-/// Headers of TLS records, one after the other. Words, so that they are copied by
-/// words.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub(crate) struct Headers(pub(crate) [[u8; 5]; TLS_RECORDS_MAX]);
+/// The start of a TLS record. Words, so that it is copied by words.
+pub(crate) type Start = [u64; TLS_RECORD_START / 8];
 
-/// The piece that a record of TLS headers stands for: all of the call.
+/// Starts of TLS records, one after the other.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Starts(pub(crate) [Start; TLS_RECORDS_MAX]);
+
+/// The piece that a record of starts of TLS records stands for: all of the call.
 #[inline(always)]
-fn headers_piece(call: &Call) -> Piece {
+fn starts_piece(call: &Call) -> Piece {
     Piece { source: 0, len: call.facts().len, captured: 0, flags: DataFlags::TLS_RECORDS }
 }

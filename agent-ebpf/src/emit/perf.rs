@@ -2,14 +2,19 @@
 
 use core::{ffi::c_void, mem::size_of};
 
-use agent_common::{counter::Counter, limits::CHUNK_MAX, record::DataHeader, state::FlowState};
+use agent_common::{
+    counter::Counter,
+    limits::{CHUNK_MAX, TLS_RECORD_START},
+    record::DataHeader,
+    state::FlowState,
+};
 use aya_ebpf::{
     bindings::BPF_F_CURRENT_CPU,
     helpers::generated::{bpf_get_current_pid_tgid, bpf_perf_event_output},
     maps::PerfEventByteArray,
 };
 
-use super::{Call, Headers, Piece, account, copy, fill, headers_piece};
+use super::{Call, Piece, Starts, account, copy, fill, starts_piece};
 use crate::{
     kernel::Counters,
     maps::{EMPTY_SCRATCH, EVENTS, LIFECYCLE, SCRATCH, Scratch},
@@ -86,27 +91,22 @@ pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
     account(call, piece, sent);
 }
 
-/// Sends headers of TLS records, which were read to walk from one to the next.
+/// Sends starts of TLS records.
 #[inline(always)]
 #[expect(clippy::cast_ptr_alignment, reason = "payloads begin at a multiple of 8")]
-pub(crate) fn tls_records(
-    state: *const FlowState,
-    call: &Call,
-    headers: *const Headers,
-    found: u32,
-) {
-    let piece = headers_piece(call);
+pub(crate) fn tls_records(state: *const FlowState, call: &Call, starts: *const Starts, found: u32) {
+    let piece = starts_piece(call);
     let Some(record) = scratch(call.counters) else {
         account(call, &piece, false);
         return;
     };
-    // SAFETY: the scratch is this thread's and larger than the headers.
+    // SAFETY: the scratch is this thread's and larger than they are.
     unsafe {
-        (&raw mut (*record).payload).cast::<Headers>().write(headers.read());
+        (&raw mut (*record).payload).cast::<Starts>().write(starts.read());
         fill(&raw mut (*record).header, state, call, &piece);
-        (*record).header.captured = found * 5;
+        (*record).header.captured = found * TLS_RECORD_START as u32;
     }
-    let len = (size_of::<DataHeader>() + size_of::<Headers>()) as u64;
+    let len = (size_of::<DataHeader>() + size_of::<Starts>()) as u64;
     account(call, &piece, output(&EVENTS, call.context, record.cast(), len));
 }
 

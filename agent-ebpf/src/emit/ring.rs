@@ -2,12 +2,17 @@
 
 use core::ffi::c_void;
 
-use agent_common::{counter::Counter, limits::CLASS_SIZES, record::DataHeader, state::FlowState};
+use agent_common::{
+    counter::Counter,
+    limits::{CLASS_SIZES, TLS_RECORD_START},
+    record::DataHeader,
+    state::FlowState,
+};
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE,
 };
 
-use super::{Call, Headers, Piece, account, copy, fill, headers_piece};
+use super::{Call, Piece, Starts, account, copy, fill, starts_piece};
 use crate::{
     kernel::Counters,
     maps::{EVENTS, LIFECYCLE},
@@ -76,26 +81,21 @@ pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
     }
 }
 
-/// Sends headers of TLS records, which were read to walk from one to the next.
+/// Sends starts of TLS records.
 #[inline(always)]
 #[expect(clippy::cast_ptr_alignment, reason = "payloads begin at a multiple of 8")]
-pub(crate) fn tls_records(
-    state: *const FlowState,
-    call: &Call,
-    headers: *const Headers,
-    found: u32,
-) {
-    let piece = headers_piece(call);
+pub(crate) fn tls_records(state: *const FlowState, call: &Call, starts: *const Starts, found: u32) {
+    let piece = starts_piece(call);
     let Some(mut entry) = EVENTS.reserve::<Record<{ CLASS_SIZES[0] }>>(0) else {
         account(call, &piece, false);
         return;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: the record was reserved and is larger than the headers.
+    // SAFETY: the record was reserved and is larger than they are.
     unsafe {
-        (&raw mut (*record).payload).cast::<Headers>().write(headers.read());
+        (&raw mut (*record).payload).cast::<Starts>().write(starts.read());
         fill(&raw mut (*record).header, state, call, &piece);
-        (*record).header.captured = found * 5;
+        (*record).header.captured = found * TLS_RECORD_START as u32;
     }
     entry.submit(call.facts().wake);
     account(call, &piece, true);

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::TracePointContext,
 };
 
-use super::syscall::end;
+use super::transfer::end;
 use crate::{
     emit::{self, Call, Facts},
     kernel::now,

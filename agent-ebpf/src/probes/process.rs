@@ -58,7 +58,8 @@ fn fork(ctx: &RawTracePointContext) -> Option<()> {
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "process {} of {} comes into scope", tgid, parent);
     let start_ns = read(child + offset!(task_start_boottime))?;
-    report(ctx, counters, RecordKind::FORK, tgid, parent, start_ns, 0);
+    let task = Task { tgid, parent_tgid: parent, start_ns, ..Task::default() };
+    report(ctx, counters, RecordKind::FORK, &task);
     Some(())
 }
 
@@ -91,7 +92,8 @@ fn exec(ctx: &RawTracePointContext) -> Option<()> {
     let filename: u64 = read(program + offset!(binprm_filename))?;
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "process {} runs another program", tgid);
-    report(ctx, counters, RecordKind::EXEC, tgid, 0, process_start(current_task()), filename);
+    let start_ns = process_start(current_task());
+    report(ctx, counters, RecordKind::EXEC, &Task { tgid, start_ns, filename, ..Task::default() });
     Some(())
 }
 
@@ -147,7 +149,9 @@ fn exit(ctx: &RawTracePointContext) -> Option<()> {
     }
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "process {} ends", tgid);
-    report(ctx, counters, RecordKind::EXIT, tgid, 0, process_start(task), 0);
+    let exit_code = read(task + offset!(task_exit_code)).unwrap_or(0);
+    let start_ns = process_start(task);
+    report(ctx, counters, RecordKind::EXIT, &Task { tgid, start_ns, exit_code, ..Task::default() });
     Some(())
 }
 
@@ -158,32 +162,37 @@ fn admit(tgid: u32, flags: ScopeFlags, counters: Counters) {
     }
 }
 
-#[inline(always)]
-fn report(
-    ctx: &RawTracePointContext,
-    counters: Counters,
-    kind: RecordKind,
+/// What a record tells of a process.
+#[derive(Default)]
+struct Task {
     tgid: u32,
     parent_tgid: u32,
     start_ns: u64,
+    /// Where its file name is in kernel memory, or 0.
     filename: u64,
-) {
+    exit_code: u32,
+}
+
+#[inline(always)]
+fn report(ctx: &RawTracePointContext, counters: Counters, kind: RecordKind, task: &Task) {
     emit::lifecycle::<ProcessRecord>(ctx.as_ptr(), counters, |record| {
         // SAFETY: the record was reserved.
         unsafe {
             (*record).kind = kind;
-            (*record).tgid = tgid;
+            (*record).tgid = task.tgid;
             (*record).time_ns = now();
-            (*record).start_ns = start_ns;
-            (*record).parent_tgid = parent_tgid;
+            (*record).start_ns = task.start_ns;
+            (*record).parent_tgid = task.parent_tgid;
             (*record).filename_len = 0;
+            (*record).exit_code = task.exit_code;
+            (*record).reserved = 0;
             (*record).comm = bpf_get_current_comm().unwrap_or_default();
             (*record).filename = [0; FILENAME_MAX];
-            if filename != 0 {
+            if task.filename != 0 {
                 let len = bpf_probe_read_kernel_str(
                     (&raw mut (*record).filename).cast(),
                     FILENAME_MAX as u32,
-                    filename as *const core::ffi::c_void,
+                    task.filename as *const core::ffi::c_void,
                 );
                 // The length counts the NUL at the end.
                 (*record).filename_len = if len > 0 { (len - 1) as u32 } else { 0 };

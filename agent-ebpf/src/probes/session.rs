@@ -18,6 +18,13 @@ use crate::{
     scope, settings,
 };
 
+/// Content type of application data (RFC 8446 section 5.1).
+pub(super) const APPLICATION_DATA: u8 = 23;
+
+/// A session, or a key, is told of with ciphertext so often: the agent knows its socket then,
+/// or never will.
+const TOLD_MAX: u32 = 8;
+
 /// The name of a session of the current process.
 #[inline(always)]
 pub(super) fn key(pid_tgid: u64, session: u64) -> SessionKey {
@@ -81,6 +88,48 @@ pub(super) unsafe fn bind(state: *mut FlowState, call: &TlsCall) {
         (*state).socket = call.socket;
         emit::copy_tuple(&raw mut (*state).tuple, &raw const call.tuple);
         (*state).flags = (*state).flags.union(call.flags);
+    }
+}
+
+/// Whether so much ciphertext of a session, or a key, was told that more would not help.
+#[inline(always)]
+pub(super) fn ciphertext_told(state: *const FlowState) -> bool {
+    // SAFETY: the map returned it.
+    unsafe { (*state).hello_left[0] >= TOLD_MAX }
+}
+
+/// Tells the start of a record of a session, or a key, as it goes over the wire: it lies in the
+/// starts of the call. `start_ns` is the start of the process.
+///
+/// # Safety
+///
+/// `state` and `kept` are maps' values.
+#[inline(always)]
+pub(super) unsafe fn tell_ciphertext(
+    context: *mut c_void,
+    counters: Counters,
+    start_ns: u64,
+    state: *mut FlowState,
+    kept: *mut TlsCall,
+    direction: Direction,
+) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        (*state).hello_left[0] += 1;
+        let work = &raw mut (*kept).work;
+        (*work).facts = Facts {
+            wake: emit::wake(),
+            time_ns: now(),
+            other_offset: 0,
+            pid_tgid: bpf_get_current_pid_tgid(),
+            start_ns,
+            len: (*kept).plain,
+            direction,
+            layer: Layer::TLS,
+            library: (*kept).library,
+        };
+        let call = Call::new(context, counters, &raw const (*work).facts);
+        emit::tls_records(state, &call, &raw const (*work).starts, 1);
     }
 }
 

@@ -7,7 +7,7 @@
 use agent_common::record::{Direction, FlowRecord, Layer, Protocol, RecordKind};
 use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use super::syscall::end;
+use super::transfer::end;
 use crate::{
     emit::{self, Call, Facts},
     kernel::{Counters, now},
@@ -47,7 +47,8 @@ fn tcp_destroy(ctx: RawTracePointContext) -> i32 {
     let call = unsafe { Call::new(ctx.as_ptr(), counters, &raw const facts) };
     // SAFETY: the state is a map's value.
     unsafe {
-        if (*state).protocol == Protocol::HTTP1 || (*state).protocol == Protocol::TLS {
+        let protocol = (*state).protocol;
+        if protocol == Protocol::HTTP1 || protocol == Protocol::TLS || protocol == Protocol::URING {
             emit::small::<FlowRecord>(&call, |record| {
                 record.write(FlowRecord {
                     kind: RecordKind::END,

@@ -78,6 +78,8 @@ pub(crate) struct TlsCall {
     pub(crate) entered_ns: u64,
     /// Of a write: how far reads had come when it began.
     pub(crate) read_offset: u64,
+    /// Where the ciphertext that is being read will be; else 0.
+    pub(crate) transfer: u64,
     /// Socket seen in a nested system call.
     pub(crate) socket: FlowId,
     /// Its ends.
@@ -95,6 +97,11 @@ pub(crate) struct TlsCall {
     pub(crate) any: u16,
     /// 1 when its bytes are counted, not read.
     pub(crate) opaque: u32,
+    /// Of a key: bytes of plaintext in the record, the inner content type included; 0 when
+    /// they are no application data.
+    pub(crate) plain: u32,
+    /// Of a key: 1 when the record has an inner content type.
+    pub(crate) inner: u32,
     /// Zero.
     pub(crate) reserved: u32,
 }
@@ -118,7 +125,7 @@ pub(super) use own_stack;
 #[uprobe]
 fn tls_read_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter_c(&ctx, Direction::INGRESS, false);
+    enter_c(&ctx, Direction::INGRESS, None);
     0
 }
 
@@ -127,7 +134,7 @@ fn tls_read_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_write_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter_c(&ctx, Direction::EGRESS, false);
+    enter_c(&ctx, Direction::EGRESS, None);
     0
 }
 
@@ -135,7 +142,7 @@ fn tls_write_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter_c(&ctx, Direction::INGRESS, true);
+    enter_c(&ctx, Direction::INGRESS, Some(3));
     0
 }
 
@@ -143,7 +150,34 @@ fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
     own_stack!(ctx);
-    enter_c(&ctx, Direction::EGRESS, true);
+    enter_c(&ctx, Direction::EGRESS, Some(3));
+    0
+}
+
+/// `int SSL_write_ex2(SSL *, const void *buf, size_t num, uint64_t flags, size_t *written)`
+#[uprobe]
+fn tls_write_ex2_enter(ctx: ProbeContext) -> u32 {
+    own_stack!(ctx);
+    enter_c(&ctx, Direction::EGRESS, Some(4));
+    0
+}
+
+/// `ossl_ssize_t SSL_sendfile(SSL *, int fd, off_t offset, size_t size, int flags)`: of a file
+/// that the kernel encrypts and sends (kTLS), and no buffer has the bytes.
+#[uprobe]
+fn tls_sendfile_enter(ctx: ProbeContext) -> u32 {
+    own_stack!(ctx);
+    if let Some(session) = ctx.arg(0) {
+        let arguments = Arguments {
+            session,
+            buffer: 0,
+            len_pointer: 0,
+            direction: Direction::EGRESS,
+            any: false,
+            opaque: true,
+        };
+        enter(ctx.as_ptr(), 0, &arguments);
+    }
     0
 }
 
@@ -177,12 +211,13 @@ fn tls_shutdown(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// `len_pointer` is which argument says where the length will be stored.
 #[inline(always)]
-fn enter_c(ctx: &ProbeContext, direction: Direction, ex: bool) -> Option<()> {
+fn enter_c(ctx: &ProbeContext, direction: Direction, len_pointer: Option<usize>) -> Option<()> {
     let arguments = Arguments {
         session: ctx.arg(0)?,
         buffer: ctx.arg(1)?,
-        len_pointer: if ex { ctx.arg(3)? } else { 0 },
+        len_pointer: if let Some(index) = len_pointer { ctx.arg(index)? } else { 0 },
         direction,
         any: false,
         opaque: false,
@@ -313,8 +348,13 @@ pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Optio
                     layer: Layer::TLS,
                     library: (*kept).library,
                 };
-                (*work).source =
-                    Source { buffer: (*kept).buffer, len: u64::from(len), next: 0, vectors: 0 };
+                (*work).source = Source {
+                    buffer: (*kept).buffer,
+                    len: u64::from(len),
+                    next: 0,
+                    vectors: 0,
+                    in_kernel: 0,
+                };
                 (*work).flags = 0;
                 if len > 0 {
                     if (*state).told == 0 {

@@ -4,7 +4,7 @@
 use std::{mem::size_of, sync::Arc};
 
 use agent_common::{
-    limits::{CHUNK_MAX, TLS_RECORDS_MAX},
+    limits::{CHUNK_MAX, TLS_RECORD_START, TLS_RECORDS_MAX},
     record::{
         DataFlags, DataHeader, Direction, FlowRecord, Layer, MappedRecord, ProcessRecord,
         RecordKind, UnixRecord,
@@ -96,6 +96,8 @@ pub struct Lifecycle {
     pub comm: String,
     /// Of an exec: the file as it was named to execve, maybe cut; else empty.
     pub filename: String,
+    /// Of an exit: the signal that ended the process, or 0.
+    pub signal: u32,
 }
 
 /// A file that a process mapped as code.
@@ -212,7 +214,7 @@ fn data(record: &Bytes, clock: Clock) -> Result<Data, DecodeError> {
     }
     let captured = header.captured as usize;
     let most = if header.flags.contains(DataFlags::TLS_RECORDS) {
-        TLS_RECORDS_MAX * 5
+        TLS_RECORDS_MAX * TLS_RECORD_START
     } else {
         CHUNK_MAX.min(header.len as usize)
     };
@@ -289,6 +291,8 @@ fn lifecycle(record: &ProcessRecord, clock: Clock) -> Lifecycle {
         parent_tgid: record.parent_tgid,
         comm: text(&record.comm),
         filename: text(filename.unwrap_or(&record.filename)),
+        // The rest is whether memory was dumped, and what the process returned (wait(2)).
+        signal: record.exit_code & 0x7f,
     }
 }
 
@@ -380,6 +384,17 @@ mod tests {
         let record = Bytes::copy_from_slice(bytemuck::bytes_of(&record));
         let Ok(Raw::Exec(exec)) = decode(&record, &CLOCK) else { panic!("no exec") };
         assert_eq!((exec.comm.as_str(), exec.filename.as_str()), ("curl", "/usr/bin/curl"));
+    }
+
+    #[test]
+    fn an_exit_tells_the_signal_and_not_what_was_returned() {
+        for (exit_code, signal) in [(0, 0), (0x0300, 0), (0x8b, 11), (9, 9)] {
+            let record =
+                ProcessRecord { kind: RecordKind::EXIT, exit_code, ..ProcessRecord::zeroed() };
+            let record = Bytes::copy_from_slice(bytemuck::bytes_of(&record));
+            let Ok(Raw::Exit(exit)) = decode(&record, &CLOCK) else { panic!("no exit") };
+            assert_eq!(exit.signal, signal);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{Clock, DecodeError, Event, decode, encode, verdict::ProcessVerdict};
 use crate::call::{Process, Timestamp};
 
 /// Version of the format that is written and read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"APISCOPE";
 
@@ -452,7 +452,7 @@ mod tests {
         let (mut file, _) = written(&[], u64::MAX);
         file[8] = 9;
         let error = Reader::new(file.as_slice()).unwrap_err();
-        assert_eq!(error.to_string(), "the recording has format 9, this program reads format 1");
+        assert_eq!(error.to_string(), "the recording has format 9, this program reads format 2");
     }
 
     #[test]

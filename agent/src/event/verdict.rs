@@ -16,28 +16,85 @@ pub enum FileVerdict {
     Nothing,
 }
 
+/// A TLS library that is linked into a program or another library, and not hooked there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Embedded {
+    /// rustls with ring. What ring has in C and assembler encrypts parts of records, and
+    /// what knows of records is Rust, which is inlined.
+    Ring,
+    /// rustls with AWS-LC, whose symbols are gone.
+    AwsLc,
+    /// rustls with another provider of cryptography, or one that does not show.
+    Rustls,
+    /// OpenSSL, whose symbols are gone.
+    OpenSsl,
+    /// BoringSSL, or AWS-LC as a TLS library, whose symbols are gone.
+    BoringSsl,
+}
+
+impl Embedded {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::Ring, Self::AwsLc, Self::Rustls, Self::OpenSsl, Self::BoringSsl];
+
+    /// The word in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ring => "rustls_ring",
+            Self::AwsLc => "rustls_aws_lc_stripped",
+            Self::Rustls => "rustls",
+            Self::OpenSsl => "openssl_stripped",
+            Self::BoringSsl => "boringssl_stripped",
+        }
+    }
+
+    /// What it is, for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Ring => "rustls with ring is linked in, which has no function to hook",
+            Self::AwsLc => "rustls with AWS-LC is linked in, and its symbols are gone",
+            Self::Rustls => "rustls is linked in, with cryptography that is not known",
+            Self::OpenSsl => "OpenSSL is linked in, and its symbols are gone",
+            Self::BoringSsl => "BoringSSL or a fork is linked in, and its symbols are gone",
+        }
+    }
+}
+
 /// Why the TLS of a file is not hooked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unhooked {
     /// A Go program, and why its `crypto/tls` is not hooked.
     Go(Arc<str>),
+    /// A library is linked into it that has no function to hook, or none that can be found.
+    Embedded(Embedded),
     /// The Java virtual machine, which encrypts by itself.
     Java,
     /// For 32-bit processes, whose system calls are not decoded.
     Bits32,
     /// It could not be looked into, or not be attached to, and why.
     Unreadable(Arc<str>),
+    /// Its program crashed with probes in it, and gets none.
+    Spared,
+    /// It has no place where probes do no harm on this kernel, and why.
+    NoSafePlace(Arc<str>),
+    /// It will be attached to; there was too much to attach to at once.
+    Waiting,
 }
 
 impl Unhooked {
     /// The less, the likelier it is what a connection of the process is encrypted by.
     const fn rank(&self) -> u8 {
         match self {
-            Self::Go(_) => 0,
-            Self::Java => 1,
-            Self::Bits32 => 2,
-            Self::Unreadable(_) => 3,
+            Self::Spared => 0,
+            Self::Waiting => 1,
+            Self::NoSafePlace(_) => 2,
+            Self::Go(_) => 3,
+            Self::Embedded(_) => 4,
+            Self::Java => 5,
+            Self::Bits32 => 6,
+            Self::Unreadable(_) => 7,
         }
     }
 
@@ -45,9 +102,13 @@ impl Unhooked {
     pub fn text(&self) -> Cow<'static, str> {
         match self {
             Self::Go(why) => format!("a Go program: {why}").into(),
+            Self::Embedded(library) => library.text().into(),
             Self::Java => "the Java virtual machine encrypts by itself".into(),
             Self::Bits32 => "a 32-bit program: its system calls are counted, not decoded".into(),
             Self::Unreadable(why) => format!("it was not looked into: {why}").into(),
+            Self::Spared => "its program crashed with probes in it, and gets none".into(),
+            Self::NoSafePlace(why) => format!("no place in it for probes is safe: {why}").into(),
+            Self::Waiting => "too much was to be attached to at once: its turn comes".into(),
         }
     }
 }
@@ -74,6 +135,9 @@ impl ProcessVerdict {
         match file {
             FileVerdict::Hooked(name) => {
                 self.hooked.get_or_insert(name);
+                if self.unhooked == Some(Unhooked::Waiting) {
+                    self.unhooked = None;
+                }
             }
             FileVerdict::Unhooked(found) => {
                 if self.unhooked.as_ref().is_none_or(|known| found.rank() < known.rank()) {

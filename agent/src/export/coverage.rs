@@ -4,6 +4,8 @@
 
 use std::{cmp::Reverse, fmt::Write as _, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::format;
 use crate::{
     flow::coverage::{Coverage, Fate, News, Program, Reason, Row},
@@ -23,7 +25,7 @@ const CONTAINER_LEN: usize = 12;
 const LINES_MAX: usize = 20;
 
 /// Connections of one program that have one fate, which is not to be decoded.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Gap {
     /// The program.
     pub program: String,
@@ -82,33 +84,40 @@ pub fn news(news: &News) -> String {
     text
 }
 
-fn select(coverage: &Coverage, wanted: impl Fn(Fate) -> bool) -> Vec<Gap> {
-    let gaps_of = |row: &Row| -> Vec<Gap> {
-        let fates = row.fates().filter(|(fate, count)| wanted(*fate) && count.connections > 0);
-        fates
-            .map(|(fate, count)| {
-                let [ingress, egress] = count.bytes.map(format::bytes);
-                let bytes = match count.unmeasured {
-                    0 => format!("{ingress} in and {egress} out"),
-                    all if all == count.connections => "bytes not known".to_owned(),
-                    _ => format!("more than {ingress} in and {egress} out"),
-                };
-                let (why, server_names) = match fate.reason() {
-                    Some(reason) => {
-                        let names = row.server_names.iter().map(|server| name(server)).collect();
-                        let why = why(reason, row.detail(reason));
-                        (format!("{}: {why}", fate.text()), names)
-                    }
-                    None => (fate.text().to_owned(), Vec::new()),
-                };
-                let connections = count.connections;
-                Gap { program: program(&row.program), why, connections, bytes, server_names }
-            })
-            .collect()
-    };
-    let mut gaps: Vec<Gap> = coverage.rows().iter().flat_map(gaps_of).collect();
+/// What of a program was not decoded.
+pub(super) fn gaps_of(row: &Row) -> Vec<Gap> {
+    select_of(row, |fate| !matches!(fate, Fate::Decoded | Fate::Unused))
+}
+
+fn select(coverage: &Coverage, wanted: impl Fn(Fate) -> bool + Copy) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> =
+        coverage.rows().iter().flat_map(|row| select_of(row, wanted)).collect();
     gaps.sort_by_key(|gap| Reverse(gap.connections));
     gaps
+}
+
+fn select_of(row: &Row, wanted: impl Fn(Fate) -> bool) -> Vec<Gap> {
+    let fates = row.fates().filter(|(fate, count)| wanted(*fate) && count.connections > 0);
+    fates
+        .map(|(fate, count)| {
+            let [ingress, egress] = count.bytes.map(format::bytes);
+            let bytes = match count.unmeasured {
+                0 => format!("{ingress} in and {egress} out"),
+                all if all == count.connections => "bytes not known".to_owned(),
+                _ => format!("more than {ingress} in and {egress} out"),
+            };
+            let (why, server_names) = match fate.reason() {
+                Some(reason) => {
+                    let names = row.server_names.iter().map(|server| name(server)).collect();
+                    let why = why(reason, row.detail(reason));
+                    (format!("{}: {why}", fate.text()), names)
+                }
+                None => (fate.text().to_owned(), Vec::new()),
+            };
+            let connections = count.connections;
+            Gap { program: program(&row.program), why, connections, bytes, server_names }
+        })
+        .collect()
 }
 
 fn why(reason: Reason, detail: Option<&Arc<str>>) -> String {

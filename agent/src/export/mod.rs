@@ -4,6 +4,7 @@ pub mod coverage;
 pub mod endpoint;
 pub mod format;
 pub mod json;
+pub mod ledger;
 pub mod lines;
 pub mod metrics;
 pub mod openapi;

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     detect::Finding,
+    export::ledger::Line,
     inventory::{Changes, Endpoint, EndpointKey, Service},
 };
 
@@ -22,7 +23,8 @@ const FILE: &str = "apiscope.db";
 
 /// Steps from an empty database to the newest schema; `PRAGMA user_version` tells how
 /// many were taken. Never changed, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE services (
         name TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -38,7 +40,14 @@ const MIGRATIONS: [&str; 1] = ["
         id TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE coverage (
+        program TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// How long a writer waits for another, and a reader for a writer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +61,8 @@ pub struct State {
     pub endpoints: Vec<Endpoint>,
     /// Findings, by id.
     pub findings: Vec<Finding>,
+    /// What became of the connections of the latest run, by program.
+    pub coverage: Vec<Line>,
     /// Rows that could not be read and were passed over.
     pub damaged: u64,
 }
@@ -80,6 +91,12 @@ impl Store {
         let mut store = Self { connection, path };
         store.prepare().with_context(|| format!("open the state in {}", store.path.display()))?;
         Ok(store)
+    }
+
+    /// Whether there is no state in a directory.
+    pub fn is_absent(directory: &Path) -> bool {
+        let found = fs::metadata(directory.join(FILE));
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Opens the state for reading only.
@@ -174,6 +191,26 @@ impl Store {
         transaction.commit().context("write the state")
     }
 
+    /// Begins the coverage ledger of a run: that of the run before is gone.
+    pub fn begin_coverage(&mut self) -> Result<()> {
+        self.connection.execute("DELETE FROM coverage", []).context("write the state")?;
+        Ok(())
+    }
+
+    /// Writes what became of the connections of programs, all or none.
+    pub fn cover(&mut self, lines: &[Line]) -> Result<()> {
+        let transaction = self.connection.transaction().context("begin to write the state")?;
+        {
+            let mut put = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO coverage (program, value) VALUES (?1, ?2)",
+            )?;
+            for line in lines {
+                put.execute(params![line.program, text(line)?])?;
+            }
+        }
+        transaction.commit().context("write the state")
+    }
+
     /// Reads all of it.
     pub fn load(&self) -> Result<State> {
         let mut state = State::default();
@@ -185,6 +222,10 @@ impl Store {
         )?;
         state.findings =
             self.values("SELECT value FROM findings ORDER BY id", &mut state.damaged)?;
+        if self.version()? > 1 {
+            state.coverage =
+                self.values("SELECT value FROM coverage ORDER BY program", &mut state.damaged)?;
+        }
         Ok(state)
     }
 
@@ -244,6 +285,38 @@ mod tests {
         assert_eq!(calls, [5, 1]);
         let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_ledger_is_that_of_the_latest_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let line = |program: &str, decoded| Line {
+            program: program.into(),
+            since: Timestamp(1),
+            decoded,
+            bytes: [1, 2],
+            lost: vec![("shed".into(), 3)],
+            gaps: Vec::new(),
+        };
+        let mut store = Store::open(directory.path()).unwrap();
+        store.cover(&[line("a", 1), line("b", 1)]).unwrap();
+        store.cover(&[line("a", 2)]).unwrap();
+        assert_eq!(store.load().unwrap().coverage, [line("a", 2), line("b", 1)]);
+        store.begin_coverage().unwrap();
+        store.cover(&[line("c", 1)]).unwrap();
+        assert_eq!(store.load().unwrap().coverage, [line("c", 1)]);
+    }
+
+    #[test]
+    fn a_state_of_before_is_read_and_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.connection.execute_batch("DROP TABLE coverage").unwrap();
+        store.connection.pragma_update(None, "user_version", 1).unwrap();
+        drop(store);
+        let before = Store::open_read_only(directory.path()).unwrap().load().unwrap();
+        assert!(before.coverage.is_empty());
+        Store::open(directory.path()).unwrap().begin_coverage().unwrap();
     }
 
     #[test]

@@ -5,15 +5,19 @@
 //! lengths tell. What the library is given to send leaves as TLS records that are
 //! longer by a constant, in the same thread and soon; what it returns came in a
 //! record like that just before. Lengths are evidence, not proof: where more than
-//! one session or socket fits, nothing is concluded.
+//! one session or socket fits, nothing is concluded. Where the ciphertext of a session is
+//! seen, it is the proof.
 
 use std::collections::VecDeque;
 
 use agent_common::record::{Direction, FlowId};
 use smallvec::SmallVec;
 
-use super::recent::Recent;
-use crate::call::{Binding, Timestamp};
+use super::{recent::Recent, tls_record::RecordStart};
+use crate::{
+    call::{Binding, Timestamp},
+    event::Data,
+};
 
 /// Threads of which something is remembered.
 const THREADS: usize = 4096;
@@ -84,14 +88,23 @@ impl Overhead {
     }
 }
 
+/// What shows the socket of a session beyond doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Proof {
+    /// A nested call.
+    Nested,
+    /// Its ciphertext went over the socket.
+    Ciphertext,
+}
+
 /// What is concluded of a session.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     socket: FlowId,
     /// Agreeing observations, at most two count; zero is not bound.
     votes: u8,
-    /// Seen in a nested call.
-    nested: bool,
+    /// How it was seen, if it was: no other evidence counts then.
+    proof: Option<Proof>,
     /// Nested calls used different sockets: no other evidence can help.
     conflict: bool,
     /// An observation that asks for a second one: for another socket, or with
@@ -148,8 +161,17 @@ impl Default for Binder {
 impl Binder {
     /// A system call on `socket` was nested in a call of `session`.
     pub fn nested(&mut self, session: Session, socket: FlowId) {
+        self.prove(session, socket, Proof::Nested);
+    }
+
+    /// The ciphertext of `session` went over `socket`.
+    pub(super) fn ciphertext(&mut self, session: Session, socket: FlowId) {
+        self.prove(session, socket, Proof::Ciphertext);
+    }
+
+    fn prove(&mut self, session: Session, socket: FlowId, proof: Proof) {
         self.bind(session, socket, 2);
-        self.sessions.entry(&session).nested = true;
+        self.sessions.entry(&session).proof = Some(proof);
     }
 
     /// Nested calls of `session` used different sockets.
@@ -187,20 +209,10 @@ impl Binder {
         });
     }
 
-    /// TLS records began in a system call on `socket` by thread `tid`: their
-    /// headers, five bytes each.
-    pub fn records(
-        &mut self,
-        time: Timestamp,
-        socket: FlowId,
-        tid: u32,
-        direction: Direction,
-        headers: &[u8],
-    ) {
-        for header in headers.chunks_exact(5) {
-            // Application data only; of TLS 1.3 that is all but the hellos.
-            let [23, 3, _, high, low] = *header else { continue };
-            let record = u16::from_be_bytes([high, low]);
+    /// TLS records began in a system call on a socket.
+    pub fn records(&mut self, data: &Data) {
+        let Data { time, flow: socket, tid, direction, .. } = *data;
+        for record in RecordStart::all(&data.payload).filter_map(RecordStart::application_data) {
             if direction == Direction::EGRESS {
                 self.written(time, socket, tid, record);
             } else {
@@ -217,7 +229,8 @@ impl Binder {
     pub fn binding(&self, session: Session) -> Option<(FlowId, Binding)> {
         let bound = self.sessions.peek(&session).filter(|bound| bound.votes > 0)?;
         let binding = match bound {
-            Bound { nested: true, .. } => Binding::NestedSyscall,
+            Bound { proof: Some(Proof::Nested), .. } => Binding::NestedSyscall,
+            Bound { proof: Some(Proof::Ciphertext), .. } => Binding::Ciphertext,
             Bound { rival: Some(_), .. } => Binding::RecordLength { confidence: 0.5 },
             Bound { votes: 1, .. } => Binding::RecordLength { confidence: 0.9 },
             _ => Binding::RecordLength { confidence: 0.99 },
@@ -228,6 +241,12 @@ impl Binder {
     /// Whether a session was bound to the socket.
     pub fn is_bound(&self, socket: FlowId) -> bool {
         self.sockets.peek(&socket).is_some_and(|socket| socket.session.is_some())
+    }
+
+    /// Whether what session uses the socket is beyond doubt.
+    pub(super) fn is_proven(&self, socket: FlowId) -> bool {
+        let session = self.session_of(socket).and_then(|session| self.sessions.peek(&session));
+        session.is_some_and(|bound| bound.proof.is_some())
     }
 
     /// The session that is bound to the socket.
@@ -333,14 +352,14 @@ impl Binder {
         let holder = self.sockets.entry(&socket).session.filter(|holder| *holder != session);
         if let Some(holder) = holder {
             let held = self.sessions.entry(&holder);
-            if held.nested {
+            if held.proof.is_some() {
                 return;
             }
             // A socket serves one session: someone is wrong.
             held.rival.get_or_insert((FlowId::default(), 0));
         }
         let bound = self.sessions.entry(&session);
-        if bound.nested || bound.conflict {
+        if bound.proof.is_some() || bound.conflict {
             return;
         }
         if bound.votes > 0 && bound.socket == socket {
@@ -359,7 +378,7 @@ impl Binder {
     fn bind(&mut self, session: Session, socket: FlowId, votes: u8) {
         let bound = self.sessions.entry(&session);
         let before = bound.socket;
-        *bound = Bound { socket, votes, nested: bound.nested, ..Bound::default() };
+        *bound = Bound { socket, votes, proof: bound.proof, ..Bound::default() };
         if before != socket {
             self.release(before, session);
         }

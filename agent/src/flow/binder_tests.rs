@@ -1,6 +1,7 @@
 //! Scenarios of the binder.
 
 use super::*;
+use crate::flow::{sample, tls_record::tests::starts};
 
 const A: Session = session(1);
 const B: Session = session(2);
@@ -42,11 +43,9 @@ impl Scene {
 
     fn records(&mut self, socket: FlowId, direction: Direction, lens: &[u16]) {
         self.now += 1000;
-        let headers: Vec<u8> = lens
-            .iter()
-            .flat_map(|len| [[23, 3, 3].as_slice(), &len.to_be_bytes()].concat())
-            .collect();
-        self.binder.records(Timestamp(self.now), socket, 7, direction, &headers);
+        let records: Vec<_> = lens.iter().map(|len| (23, *len)).collect();
+        let data = Data { flow: socket, direction, ..sample::data(&starts(&records), 0) };
+        self.binder.records(&Data { time: Timestamp(self.now), ..data });
     }
 
     fn sent(&mut self, socket: FlowId, lens: &[u16]) {
@@ -237,8 +236,11 @@ fn lengths_of_a_cipher_that_pads_are_not_looked_at() {
 fn handshake_records_and_odd_bytes_are_skipped() {
     let mut scene = Scene::with_hello();
     scene.write(A, 100);
-    let headers = [22, 3, 3, 0, 117, 23, 9, 9, 0, 117, 23, 3, 3];
-    scene.binder.records(Timestamp(scene.now), X, 7, Direction::EGRESS, &headers);
+    let mut records = starts(&[(22, 117), (23, 117), (23, 117)]);
+    records[25] = 9;
+    records.pop();
+    let data = Data { flow: X, direction: Direction::EGRESS, ..sample::data(&records, 0) };
+    scene.binder.records(&Data { time: Timestamp(scene.now), ..data });
     assert_eq!(scene.bound(A), None);
 }
 

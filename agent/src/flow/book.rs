@@ -100,6 +100,8 @@ impl FlowTable {
                 (Content::Undecided, Some(before)) => (before.fate, Some(flow.reached)),
                 (content, _) => (fate(content, ended)?, Some(flow.reached)),
             },
+            // How far it has come is told when it ends.
+            Kind::Other(fate @ Fate::Opaque(_)) => (*fate, ended.then_some(flow.reached)),
             // The kernel side gave it up and counts no more of its bytes.
             Kind::Other(fate) => (*fate, None),
             Kind::Tls(_) => {
@@ -110,10 +112,12 @@ impl FlowTable {
         let row = self.row_of(flow);
         if let Fate::Opaque(reason) = fate
             && flow.booked.is_none_or(|before| before.fate != fate || before.row != row)
-            && let Kind::Tls(tls) = &flow.kind
         {
             let verdict = self.processes.verdict(flow.tgid, flow.start_ns);
-            let name = tls.handshake.server_name.as_ref();
+            let name = match &flow.kind {
+                Kind::Tls(tls) => tls.handshake.server_name.as_ref(),
+                _ => None,
+            };
             self.coverage.opaque(row, reason, verdict.as_deref(), name);
         }
         Some(Entry { row, fate, connections: 1, bytes })
@@ -147,6 +151,11 @@ impl FlowTable {
         let socket = flow.key.flow;
         if self.binder.is_bound(socket) {
             let Carried { content, bytes } = self.carried(flow, tls.carried, ended)?;
+            // The last messages of the handshake show the session of one without data.
+            let nothing = content == Content::Undecided && bytes == [0; 2];
+            if ended && nothing && !tls.used(flow.reached) {
+                return Some((Fate::Unused, flow.reached));
+            }
             let fate = fate(content, ended)?;
             // The kernel side tells little of a socket once it is bound.
             let ([ingress, egress], [read, written]) = (flow.reached, bytes);

@@ -63,7 +63,9 @@ pub struct Row {
     pub program: Program,
     counts: [Count; Fate::COUNT],
     /// Fates that ever had a connection.
-    met: u16,
+    met: u32,
+    /// Something changed since the rows were taken.
+    changed: bool,
     /// Bytes that were not captured of connections that are decoded, by cause.
     pub lost: Missing,
     /// Names of servers of opaque connections, as their clients told them; the first
@@ -75,12 +77,16 @@ pub struct Row {
     details: [Option<Arc<str>>; Reason::ALL.len()],
 }
 
+// Each fate has a bit in `met`.
+const _: () = assert!(Fate::COUNT <= 32);
+
 impl Row {
     fn new(program: Program) -> Self {
         Self {
             program,
             counts: [Count::default(); Fate::COUNT],
             met: 0,
+            changed: true,
             lost: Missing::default(),
             server_names: Vec::new(),
             protocols: Vec::new(),
@@ -96,7 +102,7 @@ impl Row {
     /// The fates that ever had a connection, with those that they have now: one that
     /// was corrected has none.
     pub fn fates(&self) -> impl Iterator<Item = (Fate, Count)> + '_ {
-        let met = Fate::all().filter(|fate| self.met & 1 << fate.index() != 0);
+        let met = Fate::all().filter(|fate| self.met & (1 << fate.index()) != 0);
         met.map(|fate| (fate, self.count(fate)))
     }
 
@@ -107,9 +113,12 @@ impl Row {
 
     /// What more is known of a reason.
     pub fn detail(&self, reason: Reason) -> Option<&Arc<str>> {
-        self.details.get(reason as usize)?.as_ref()
+        self.details.get(reason.index())?.as_ref()
     }
 }
+
+// Each has a bit in `Row::met`.
+const _: () = assert!(Fate::COUNT <= u32::BITS as usize);
 
 /// What the ledger holds of one flow: what it takes to correct it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,6 +189,11 @@ impl Coverage {
         &self.rows
     }
 
+    /// The rows that changed since the last time.
+    pub fn take_changes(&mut self) -> impl Iterator<Item = &Row> {
+        self.rows.iter_mut().filter_map(|row| std::mem::take(&mut row.changed).then_some(&*row))
+    }
+
     /// There are more programs than rows: some are counted as [`OTHER`].
     pub const fn is_full(&self) -> bool {
         self.other.is_some()
@@ -236,7 +250,9 @@ impl Coverage {
     }
 
     fn row_mut(&mut self, row: RowId) -> Option<&mut Row> {
-        self.rows.get_mut(row.0 as usize)
+        let row = self.rows.get_mut(row.0 as usize)?;
+        row.changed = true;
+        Some(row)
     }
 
     /// Replaces what is held of a flow.
@@ -309,7 +325,7 @@ impl Coverage {
             .collect();
         let text = || format!("{}, encrypted in the process", names.join(" and ")).into();
         let detail: Option<Arc<str>> = (!names.is_empty()).then(text);
-        if let Some(place) = known.details.get_mut(Reason::Quic as usize) {
+        if let Some(place) = known.details.get_mut(Reason::Quic.index()) {
             place.clone_from(&detail);
         }
         let name = client.and_then(|client| client.server_name.as_ref());
@@ -337,7 +353,7 @@ impl Coverage {
             return;
         }
         row.met |= fate;
-        if let Some(place) = row.details.get_mut(reason as usize) {
+        if let Some(place) = row.details.get_mut(reason.index()) {
             place.clone_from(&detail);
         }
         let news = News {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     call::Timestamp,
     event::{Data, End, verdict::Unhooked},
-    flow::{FlowTable, Limits, sample},
+    flow::{FlowTable, Limits, sample, tls_record::tests::starts},
     http,
 };
 
@@ -48,17 +48,17 @@ fn hello() -> Vec<u8> {
 
 /// A call that moved `len` bytes of TLS, in which these records began.
 fn records(id: u64, direction: Direction, offset: u64, len: u32, kinds: &[u8]) -> Data {
-    let headers: Vec<u8> = kinds.iter().flat_map(|kind| [*kind, 3, 3, 1, 0]).collect();
+    let records: Vec<_> = kinds.iter().map(|kind| (*kind, 256)).collect();
     Data {
         flags: DataFlags::TLS_RECORDS,
         len,
-        ..data(id, Protocol::TLS, direction, offset, &headers)
+        ..data(id, Protocol::TLS, direction, offset, &starts(&records))
     }
 }
 
 /// The end of a client's handshake: a change of cipher and a Finished.
 fn finished(id: u64, offset: u64) -> Data {
-    let payload = Bytes::from_static(&[20, 3, 3, 0, 1, 23, 3, 3, 0, 53]);
+    let payload = starts(&[(20, 1), (23, 53)]).into();
     Data { payload, ..records(id, Direction::EGRESS, offset, 80, &[]) }
 }
 
@@ -285,7 +285,7 @@ fn tls_over_which_nothing_was_sent_is_not_opaque() {
     tick(&mut table, 60);
     // It says that it closes, in a record like any other.
     let alert = Data {
-        payload: Bytes::from_static(&[23, 3, 3, 0, 19]),
+        payload: starts(&[(23, 19)]).into(),
         ..records(1, Direction::EGRESS, sent + 80, 24, &[])
     };
     table.data(alert, &mut out);
@@ -375,9 +375,7 @@ fn certificates_of_a_client_are_no_data() {
     table.data(records(1, Direction::INGRESS, 0, 2000, &[22, 20, 23, 23]), &mut out);
     // Certificate, CertificateVerify, Finished.
     let flight = Data {
-        payload: Bytes::from_static(&[
-            20, 3, 3, 0, 1, 23, 3, 3, 4, 0, 23, 3, 3, 1, 24, 23, 3, 3, 0, 53,
-        ]),
+        payload: starts(&[(20, 1), (23, 1024), (23, 280), (23, 53)]).into(),
         ..records(1, Direction::EGRESS, sent, 1400, &[])
     };
     table.data(flight, &mut out);

@@ -12,9 +12,16 @@ use super::{
 use crate::call::{Binding, Call, Connection, Role, Tls};
 
 impl FlowTable {
-    /// Turns what a flow's decoder found into calls.
-    pub(super) fn emit(&mut self, flow: &mut Flow, out: &mut Vec<Call>) {
+    /// Turns what a flow's decoder found into calls, now or once its socket is proven.
+    pub(super) fn emit(&mut self, flow: &mut Flow, slot: usize, out: &mut Vec<Call>) {
         self.refresh(flow);
+        if !self.keep_unsure(flow, slot) {
+            self.tell(flow, out);
+        }
+    }
+
+    /// Turns it into calls.
+    pub(super) fn tell(&mut self, flow: &mut Flow, out: &mut Vec<Call>) {
         let Kind::Carrier(carrier) = &flow.kind else { return };
         let sure = carrier.session.as_ref().is_none_or(|facts| facts.binding.confidence() > 0.95);
         let view = flow.ends_key.filter(|_| sure).and_then(|ends| {
@@ -39,6 +46,7 @@ impl FlowTable {
                 let bindings = &mut self.stats.bindings;
                 match facts.binding {
                     Binding::NestedSyscall => bindings.nested_syscall += 1,
+                    Binding::Ciphertext => bindings.ciphertext += 1,
                     Binding::RecordLength { .. } => bindings.record_length += 1,
                     Binding::None => bindings.none += 1,
                 }

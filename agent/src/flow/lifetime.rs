@@ -9,6 +9,7 @@ use super::{
     carrier::{Carrier, SessionFacts},
     coverage::Entry,
     table::{Flow, FlowTable, Key, Kind},
+    unsure::Unsure,
 };
 use crate::{
     call::{Binding, Call, Ends, Missing, Timestamp},
@@ -75,6 +76,7 @@ impl FlowTable {
             ends_key: None,
             queued: false,
             first: true,
+            unsure: Unsure::New,
             opened: data.time,
             reached: [0; 2],
             lost: Missing::default(),
@@ -113,6 +115,7 @@ impl FlowTable {
     ) -> Option<(Key, Option<Entry>)> {
         let mut flow = self.slots.get_mut(slot).and_then(Option::take)?;
         self.carry(&mut flow, slot, out, |carrier, work| carrier.close(time, work));
+        self.tell_unsure(&mut flow, out);
         self.book(&mut flow, true);
         self.index.remove(&flow.key);
         self.free.push(slot);
@@ -192,7 +195,9 @@ impl FlowTable {
             self.carry(&mut flow, slot, out, |carrier, work| carrier.expire(Some(now), work));
             self.put(slot, flow);
         }
+        self.expire_unsure(out);
         self.joiner.expire(now, &mut self.stats, out);
+        self.expire_halves();
         for _ in 0..SWEEP.max(self.slots.len() / LOOKS).min(self.slots.len()) {
             self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
             let Some(mut flow) = self.slots.get_mut(self.hand).and_then(Option::take) else {

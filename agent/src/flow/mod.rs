@@ -8,6 +8,7 @@ pub mod coverage;
 mod emit;
 pub mod ends;
 pub mod fate;
+mod halves;
 mod ja4;
 pub mod join;
 mod lifetime;
@@ -21,7 +22,10 @@ pub mod stream;
 pub mod table;
 pub mod tls_cipher;
 pub mod tls_hello;
+mod tls_record;
 mod tls_socket;
+mod unsure;
+mod witness;
 
 pub use table::FlowTable;
 
@@ -40,7 +44,7 @@ pub struct Limits {
     pub idle_ns: u64,
     /// Processes whose facts are kept.
     pub processes: usize,
-    /// Calls that wait for their other end.
+    /// Calls that wait for their other end; and as many for a proof of what their socket is.
     pub waiting_calls: usize,
     /// QUIC connections that are remembered, of all sockets, so that none counts twice.
     pub quic_connections: usize,
@@ -126,6 +130,8 @@ pub struct FlowCounts {
 pub struct BindingCounts {
     /// By a nested system call.
     pub nested_syscall: u64,
+    /// By ciphertext.
+    pub ciphertext: u64,
     /// By the lengths of records.
     pub record_length: u64,
     /// Not at all.

@@ -62,6 +62,16 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 }
 
+impl<K: Hash + Eq + Clone, V> Recent<K, V> {
+    /// The value of `key`; it counts as used.
+    pub fn get(&mut self, key: &K) -> Option<&V> {
+        if let Some(value) = self.old.remove(key) {
+            self.insert(key.clone(), value);
+        }
+        self.young.get(key)
+    }
+}
+
 impl<K: Hash + Eq + Clone, V: Default> Recent<K, V> {
     /// The value of `key`, made when missing; it counts as used.
     pub fn entry(&mut self, key: &K) -> &mut V {
@@ -84,6 +94,7 @@ mod tests {
         for key in 100..1000 {
             map.insert(key, key);
             assert_eq!(*map.entry(&7), 70);
+            assert_eq!(map.get(&7), Some(&70));
             assert!(map.len() <= 10);
         }
         assert_eq!(map.peek(&999), Some(&999));

@@ -7,15 +7,18 @@ use ahash::AHashMap;
 
 use super::{
     Limits, Stats,
-    binder::{Binder, Plaintext},
+    binder::{Binder, Plaintext, Session},
     carrier::{Carrier, Work},
-    coverage::{Coverage, Entry, Fate},
+    coverage::{Coverage, Entry, Fate, Reason},
     ends::{EndsKey, ends},
+    halves::Halves,
     join::Joiner,
     process::Processes,
     quic::{Connections, QuicSocket},
     recent::Recent,
     tls_socket::TlsSocket,
+    unsure::Unsure,
+    witness::Witness,
 };
 use crate::{
     call::{Binding, Call, Ends, Missing, Process, Timestamp},
@@ -78,6 +81,7 @@ pub(super) struct Flow {
     pub(super) queued: bool,
     /// No call of it was told yet.
     pub(super) first: bool,
+    pub(super) unsure: Unsure,
     /// Its first record.
     pub(super) opened: Timestamp,
     /// How far each direction has come.
@@ -117,6 +121,11 @@ pub struct FlowTable {
     pub(super) libraries: AHashMap<u16, Arc<str>>,
     pub(super) processes: Processes,
     pub(super) binder: Binder,
+    pub(super) halves: Halves,
+    pub(super) witness: Witness,
+    /// Flows with calls that wait for a proof, by when they give up; and how many calls.
+    pub(super) unsure: VecDeque<(Timestamp, usize, u64)>,
+    pub(super) unsure_count: usize,
     pub(super) joiner: Joiner,
     pub(super) exchanges: Vec<Exchange>,
     /// What the flow that is worked on has lost; empty between flows.
@@ -152,6 +161,10 @@ impl FlowTable {
             libraries: AHashMap::new(),
             processes: Processes::new(limits.processes),
             binder: Binder::default(),
+            halves: Halves::default(),
+            witness: Witness::default(),
+            unsure: VecDeque::new(),
+            unsure_count: 0,
             joiner: Joiner::new(limits.waiting_calls),
             exchanges: Vec::new(),
             lost: Missing::default(),
@@ -189,6 +202,19 @@ impl FlowTable {
     /// Bytes moved.
     pub fn data(&mut self, data: Data, out: &mut Vec<Call>) {
         self.advance(data.time, out);
+        if data.flags.contains(DataFlags::HALF) {
+            self.half_data(data, out);
+        } else if data.layer == Layer::TLS && data.flags.contains(DataFlags::TLS_RECORDS) {
+            self.session_ciphertext(&data, out);
+        } else {
+            self.flow_data(data, out);
+            self.unite(out);
+            self.prove(out);
+        }
+    }
+
+    /// Bytes of a flow of both directions.
+    pub(super) fn flow_data(&mut self, data: Data, out: &mut Vec<Call>) {
         let key = Key::new(data.layer, data.flow, data.tgid);
         let slot = match self.index.get(&key) {
             Some(slot) => *slot,
@@ -214,7 +240,18 @@ impl FlowTable {
     pub fn end(&mut self, end: &End, out: &mut Vec<Call>) {
         self.advance(end.time, out);
         let key = Key::new(end.layer, end.flow, end.tgid);
-        let Some(slot) = self.index.get(&key).copied() else { return };
+        if !key.is_session() {
+            self.whole_end(end, out);
+        } else if self.half_end(Session { tgid: end.tgid, flow: end.flow }) {
+            return;
+        }
+        if let Some(slot) = self.index.get(&key).copied() {
+            self.flow_end(slot, end, out);
+        }
+    }
+
+    /// The flow in a slot or one direction of it ended.
+    pub(super) fn flow_end(&mut self, slot: usize, end: &End, out: &mut Vec<Call>) {
         if let Some(mut flow) = self.slots.get_mut(slot).and_then(Option::take) {
             flow.last = end.time;
             for (reached, last) in flow.reached.iter_mut().zip(end.offsets) {
@@ -300,6 +337,10 @@ impl FlowTable {
                     Kind::Other(Fate::Http2)
                 }
                 Protocol::QUIC => Kind::Quic(QuicSocket::new(&data)),
+                Protocol::URING => {
+                    self.stats.flows.ignored += 1;
+                    Kind::Other(Fate::Opaque(Reason::IoUring))
+                }
                 Protocol::IGNORED => {
                     self.stats.flows.ignored += 1;
                     Kind::Other(Fate::Other)
@@ -313,8 +354,11 @@ impl FlowTable {
         match &mut flow.kind {
             Kind::Tls(socket) if records => {
                 socket.records(&data, flow.reached);
-                let Data { time, flow, tid, direction, payload, .. } = &data;
-                self.binder.records(*time, *flow, *tid, *direction, payload);
+                self.binder.records(&data);
+                self.halves.on_socket(&data);
+                if !self.binder.is_proven(data.flow) {
+                    self.witness.on_socket(&data);
+                }
             }
             Kind::Carrier(_) if !records => {
                 self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
@@ -369,7 +413,8 @@ impl FlowTable {
                 self.binder.nested(session, data.socket);
                 self.locate(flow, data.tuple);
             }
-        } else if facts.binding != Binding::NestedSyscall
+        } else if !data.flags.contains(DataFlags::HALF)
+            && facts.binding != Binding::NestedSyscall
             && let Some(end) = facts.call_ends.get_mut(usize::from(data.direction.0 & 1))
             && data.offset >= *end
         {
@@ -419,9 +464,10 @@ impl FlowTable {
         }
         let done = flow.ends_key.filter(|_| !carrier.decodes());
         if !self.exchanges.is_empty() {
-            self.emit(flow, out);
+            self.emit(flow, slot, out);
         }
         if let Some(ends) = done {
+            self.tell_unsure(flow, out);
             // It became another protocol: no more calls for the other end to wait for.
             self.unregister(flow);
             self.joiner.closed(ends, &mut self.stats, out);

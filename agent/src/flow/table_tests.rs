@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     call::Cause,
-    flow::{binder::Session, carrier::WAIT_NS, sample},
+    flow::{carrier::WAIT_NS, sample, tls_record::tests::starts},
 };
 
 fn table(limits: Limits) -> FlowTable {
@@ -211,7 +211,7 @@ fn one_tls_call_in_several_records_is_one_observation() {
     let records = Data {
         direction: Direction::EGRESS,
         flags: DataFlags::TLS_RECORDS,
-        payload: Bytes::from_static(&[23, 3, 3, 0, 27, 23, 3, 3, 0, 27]),
+        payload: starts(&[(23, 27), (23, 27)]).into(),
         ..socket(5, Protocol::TLS)
     };
     table.data(records, &mut out);
@@ -255,7 +255,8 @@ fn a_session_that_moves_to_a_socket_never_seen_has_no_ends() {
                 direction,
                 len: u64::from(len),
             });
-            table.binder.records(time, socket, 7, direction, &[23, 3, 3, 0, len + 17]);
+            let payload = starts(&[(23, u16::from(len) + 17)]).into();
+            table.binder.records(&Data { flow: socket, direction, payload, ..data.clone() });
         }
         let slot = table.index[&Key::new(Layer::TLS, data.flow, 7)];
         let mut flow = table.slots[slot].take().unwrap();

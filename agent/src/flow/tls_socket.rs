@@ -7,6 +7,7 @@ use agent_common::{limits::TLS_HELLO, record::Direction};
 use super::{
     carrier::Content,
     tls_hello::{self, Hello, ServerHello},
+    tls_record::RecordStart,
 };
 use crate::{
     call::{Handshake, Timestamp},
@@ -114,15 +115,11 @@ impl TlsSocket {
         news
     }
 
-    /// Takes the headers of records that began; `reached` is how far each direction has
+    /// Takes the starts of records that began; `reached` is how far each direction has
     /// come.
     pub(super) fn records(&mut self, data: &Data, reached: [u64; 2]) {
-        for header in data.payload.chunks_exact(5) {
-            if let [23, _, _, len @ ..] = header
-                && let Ok(len) = <[u8; 2]>::try_from(len)
-            {
-                self.record(data.direction, u16::from_be_bytes(len));
-            }
+        for len in RecordStart::all(&data.payload).filter_map(RecordStart::application_data) {
+            self.record(data.direction, len);
         }
         let both = [Direction::INGRESS, Direction::EGRESS];
         let moves = both.iter().all(|it| self.moves(*it, reached));

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::probe::{
-    elf::Found,
-    functions::{Point, hooks},
-    go::Refusal,
+use crate::{
+    event::verdict::Embedded,
+    probe::{
+        elf::Found,
+        functions::{At, Point, hooks},
+        go::{self, Refusal},
+    },
 };
 
 /// Bytes of a reply, at most.
@@ -26,9 +29,11 @@ const ERROR_MAX: usize = 200;
 pub(super) enum Reply {
     Nothing,
     Bits32,
+    Unplaced,
     Go(Refusal),
-    /// Index of the hook among [`hooks`], and offset in the file.
-    Points(Vec<(usize, u64)>),
+    Embedded(Embedded),
+    /// Index of the hook among [`hooks`], offset in the file, and when it runs there.
+    Points(Vec<(usize, u64, At)>),
     Error(String),
 }
 
@@ -37,11 +42,13 @@ impl Reply {
         match found {
             Ok(Found::Nothing) => Self::Nothing,
             Ok(Found::Bits32) => Self::Bits32,
+            Ok(Found::Unplaced) => Self::Unplaced,
             Ok(Found::Go(why)) => Self::Go(why),
+            Ok(Found::Embedded(library)) => Self::Embedded(library),
             Ok(Found::Points(points)) => {
                 let index = |point: &Point| {
                     let hook = (point.program, point.symbol);
-                    Some((hooks().position(|known| known == hook)?, point.offset))
+                    Some((hooks().position(|known| known == hook)?, point.offset, point.at))
                 };
                 Self::Points(points.iter().filter_map(index).collect())
             }
@@ -60,14 +67,18 @@ impl Reply {
         Ok(match reply {
             Self::Nothing => Found::Nothing,
             Self::Bits32 => Found::Bits32,
+            Self::Unplaced => Found::Unplaced,
             Self::Go(why) => Found::Go(why),
+            Self::Embedded(library) => Found::Embedded(library),
             Self::Error(error) => bail!(error.chars().take(ERROR_MAX).collect::<String>()),
             Self::Points(found) => {
                 ensure!(!found.is_empty(), "it said that there is nothing to hook");
                 ensure!(found.len() <= POINTS_MAX, "it named {} places", found.len());
-                let point = |(hook, offset): (usize, u64)| {
+                let point = |(hook, offset, at): (usize, u64, At)| {
                     let (program, symbol) = hooks().nth(hook)?;
-                    (offset < len).then_some(Point { offset, program, symbol })
+                    // Whatever a file makes its worker say: no return probe where Go returns.
+                    let fits = at == At::Instruction || !go::PROGRAMS.contains(&program);
+                    (offset < len && fits).then_some(Point { offset, at, program, symbol })
                 };
                 let points: Option<Arc<[Point]>> = found.into_iter().map(point).collect();
                 Found::Points(points.context("it named a place that there is not")?)
@@ -85,12 +96,18 @@ mod tests {
         let last = hooks().last().unwrap();
         let points = [hooks().next().unwrap(), last].map(|(program, symbol)| Point {
             offset: 7,
+            at: At::Instruction,
             program,
             symbol,
         });
-        for found in
-            [Found::Nothing, Found::Bits32, Found::Go(Refusal::Old), Found::Points(points.into())]
-        {
+        for found in [
+            Found::Nothing,
+            Found::Bits32,
+            Found::Unplaced,
+            Found::Go(Refusal::Old),
+            Found::Embedded(Embedded::Ring),
+            Found::Points(points.into()),
+        ] {
             let bytes = Reply::new(Ok(found.clone())).write();
             assert_eq!(Reply::read(&bytes, 8).unwrap(), found);
         }
@@ -101,13 +118,18 @@ mod tests {
 
     #[test]
     fn no_reply_names_what_is_not_there() {
-        let many = format!("{{\"Points\":[{}[0,1]]}}", "[0,1],".repeat(POINTS_MAX));
+        let many =
+            format!("{{\"Points\":[{}[0,1,\"Return\"]]}}", "[0,1,\"Return\"],".repeat(POINTS_MAX));
+        let of_go = hooks().position(|(program, _)| program == go::PROGRAMS[0]).unwrap();
+        let of_go = format!("{{\"Points\":[[{of_go},1,\"Return\"]]}}");
         for (reply, says) in [
             ("", "makes sense"),
             ("{\"Points\":[]}", "nothing to hook"),
-            ("{\"Points\":[[0,8]]}", "not"),
-            ("{\"Points\":[[1000,1]]}", "not"),
-            ("{\"Points\":[[-1,1]]}", "makes sense"),
+            ("{\"Points\":[[0,8,\"Return\"]]}", "not"),
+            ("{\"Points\":[[1000,1,\"Return\"]]}", "not"),
+            ("{\"Points\":[[-1,1,\"Return\"]]}", "makes sense"),
+            ("{\"Points\":[[0,1,\"Never\"]]}", "makes sense"),
+            (&of_go, "not"),
             ("{\"Go\":\"Perhaps\"}", "makes sense"),
             (&many, "places"),
         ] {

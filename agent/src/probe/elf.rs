@@ -21,9 +21,13 @@ use object::{
 };
 
 use super::{
-    functions::{FUNCTIONS, Offsets, Point},
+    code::Code,
+    debuginfo,
+    functions::{FUNCTIONS, Place, Places, Point},
     go::{self, Refusal},
+    marks,
 };
+use crate::event::verdict::Embedded;
 
 /// Files larger than this are not looked into.
 const FILE_MAX: u64 = 1 << 30;
@@ -36,6 +40,12 @@ const TABLE_MAX: u64 = 64 << 20;
 const SECTIONS_MAX: u32 = 0xff00;
 const SEGMENTS_MAX: u32 = 256;
 
+/// Bytes of a function that are decoded, at most; those that are hooked have a thousand.
+const FUNCTION_MAX: u64 = 64 << 10;
+
+/// Length of a prefix of a name that is looked at.
+const PREFIX_MAX: usize = 64;
+
 /// Occurrences of a name that are looked at.
 const PLACES_MAX: usize = 4096;
 
@@ -46,6 +56,9 @@ const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Another section that Go's linker makes.
 const GO_BUILD: &str = ".go.buildinfo";
 
+/// The section with what a program says.
+const TEXTS: &str = ".rodata";
+
 /// What a file has of TLS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
@@ -55,8 +68,12 @@ pub enum Found {
     Points(Arc<[Point]>),
     /// Go's, which cannot be hooked here, and why.
     Go(Refusal),
+    /// A library that has no function to hook, or none that can be found.
+    Embedded(Embedded),
     /// Nothing, and it is for 32-bit processes.
     Bits32,
+    /// Functions, and one of them has no place where a probe does no harm.
+    Unplaced,
 }
 
 /// Looks for TLS functions in a file. Nothing is found in what is no ELF file of this
@@ -75,13 +92,31 @@ pub fn inspect(mut file: &File) -> Result<Found> {
         return Ok(go::find(&elf, table));
     }
     // What a file exports first: that table is smaller, and survives stripping.
+    let mut best = None;
     for table in [SHT_DYNSYM, SHT_SYMTAB] {
-        let found = elf.search(table)?;
-        if let Some(hooked) = found.hooked() {
-            return Ok(Found::Points(hooked.points()));
+        let found = elf.search(table, |address| elf.file_offset(address))?;
+        let Some(hooked) = found.hooked() else { continue };
+        if hooked.shows_plaintext() {
+            let points = hooked.points(|place| elf.code(place));
+            return Ok(points.map_or(Found::Unplaced, Found::Points));
         }
+        best = best.or(Some(hooked));
     }
-    Ok(Found::Nothing)
+    // What is unpacked in vain, or cannot be, leaves what the file says.
+    let unpacked = debuginfo::search(&elf);
+    let hooked = unpacked.as_ref().ok().and_then(|found| found.hooked());
+    if let Some(hooked) = hooked.filter(Places::shows_plaintext) {
+        let points = hooked.points(|place| elf.code(place));
+        return Ok(points.map_or(Found::Unplaced, Found::Points));
+    }
+    let texts = elf.section(TEXTS).and_then(|section| elf.contents(&section));
+    if let Some(library) = texts.and_then(marks::library) {
+        return Ok(Found::Embedded(library));
+    }
+    match best.and_then(|hooked| hooked.points(|place| elf.code(place))) {
+        Some(points) => Ok(Found::Points(points)),
+        None => unpacked.map(|_| Found::Nothing),
+    }
 }
 
 /// An ELF file for a machine with 32-bit words.
@@ -111,7 +146,7 @@ pub(super) struct Elf<'data, R: ReadRef<'data>> {
 
 impl<'data, R: ReadRef<'data>> Elf<'data, R> {
     /// `None` for what is no such file, or has more parts than are looked into.
-    fn new(data: R) -> Option<Self> {
+    pub(super) fn new(data: R) -> Option<Self> {
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = header.endian().ok()?;
         // Both counts can be up to 32 bits wide, and both tables are read as a whole.
@@ -156,17 +191,33 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         (whole && len <= TABLE_MAX).then(|| self.data.read_bytes_at(offset, len).ok())?
     }
 
+    /// The code of a function; its beginning, when its length is not known.
+    fn code(&self, place: Place) -> Option<Code<'data>> {
+        let Place { address, len, .. } = place;
+        if (1..=FUNCTION_MAX).contains(&len) {
+            return Some(Code { bytes: self.bytes(address, len)?, address, whole: true });
+        }
+        // The longest instruction, or what is left of the file.
+        let bytes = (1..=15).rev().find_map(|len| self.bytes(address, len))?;
+        Some(Code { bytes, address, whole: false })
+    }
+
     /// Whether Go's linker made the file, and the section with its table of functions.
     fn go(&self) -> (bool, Option<Section<'data>>) {
         let table = GO_TABLES.iter().find_map(|name| self.section(name));
         (table.is_some() || self.section(GO_BUILD).is_some(), table)
     }
 
-    /// Looks for the functions in a symbol table. Names are searched for in the table
-    /// of strings as a whole, so that most symbols cost a comparison of numbers.
-    fn search(&self, table: SectionType) -> Result<Offsets> {
+    /// Looks for the functions in a symbol table; `place` says where in the file an address
+    /// lies. Names are searched for in the table of strings as a whole, so that most symbols
+    /// cost a comparison of numbers.
+    pub(super) fn search(
+        &self,
+        table: SectionType,
+        place: impl Fn(u64) -> Option<u64>,
+    ) -> Result<Places> {
         let endian = self.endian;
-        let mut found = Offsets::default();
+        let mut found = Places::default();
         let Some(symbols) = self.sections.iter().find(|it| it.sh_type(endian) == table) else {
             return Ok(found);
         };
@@ -183,17 +234,19 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         }
         let symbols = symbols.data_as_array::<Sym64<Endianness>, _>(endian, self.data);
         for symbol in symbols.unwrap_or_default() {
-            let Ok(place) = places.binary_search_by_key(&symbol.st_name(endian), |place| place.0)
+            let Ok(found_at) = places.binary_search_by_key(&symbol.st_name(endian), |it| it.0)
             else {
                 continue;
             };
             let address = symbol.st_value(endian);
             if symbol.st_shndx(endian) != SHN_UNDEF
                 && address != 0
-                && let Some(&(_, function)) = places.get(place)
+                && let Some(&(_, function)) = places.get(found_at)
                 && let Some(slot) = found.0.get_mut(function)
             {
-                *slot = slot.or_else(|| self.file_offset(address));
+                let len = symbol.st_size(endian);
+                let here = |offset| Place { offset, address, len };
+                *slot = slot.or_else(|| place(address).map(here));
             }
         }
         Ok(found)
@@ -214,18 +267,31 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 /// index in [`FUNCTIONS`]. Linkers may store a name as the end of a longer one.
 fn names(strings: &[u8]) -> Vec<(u32, usize)> {
     let mut places = Vec::new();
-    for (index, name) in FUNCTIONS.iter().map(|function| function.symbol).enumerate() {
+    for (index, function) in FUNCTIONS.iter().enumerate() {
+        let name = function.symbol;
         let finder = memchr::memmem::Finder::new(name);
         for at in finder.find_iter(strings).take(PLACES_MAX) {
+            let begins = match function.interface.prefix() {
+                Some(prefix) => beginning(strings, at, prefix),
+                None => Some(at),
+            };
             if strings.get(at + name.len()) == Some(&0)
-                && let Ok(at) = u32::try_from(at)
+                && let Some(Ok(begins)) = begins.map(u32::try_from)
             {
-                places.push((at, index));
+                places.push((begins, index));
             }
         }
     }
     places.sort_unstable();
     places
+}
+
+/// Where the name begins whose end is at a place, if it begins with a prefix.
+fn beginning(strings: &[u8], end: usize, prefix: &str) -> Option<usize> {
+    let before = strings.get(end.saturating_sub(PREFIX_MAX)..end)?;
+    let begins = end - before.len() + memchr::memrchr(0, before)? + 1;
+    let name = strings.get(begins..end)?;
+    (name.starts_with(prefix.as_bytes()) && name.ends_with(b"_")).then_some(begins)
 }
 
 #[cfg(test)]
@@ -303,6 +369,15 @@ mod tests {
         }
         run("objcopy", &["--add-section", ".go.buildinfos=tls.c", "tls.so", "other.so"]);
         assert_eq!(found("other.so"), found("tls.so"), "a name counts only as a whole");
+    }
+
+    #[test]
+    fn names_behind_a_prefix_are_whole_names() {
+        let table = b"\0EVP_AEAD_CTX_seal\0aws_lc_0_41_0_EVP_AEAD_CTX_seal\0\
+                      x_aws_lc_EVP_AEAD_CTX_seal\0aws_lc_EVP_AEAD_CTX_seal_scatter\0";
+        let symbols: Vec<_> =
+            names(table).into_iter().map(|(at, index)| (at, FUNCTIONS[index].symbol)).collect();
+        assert_eq!(symbols, [(19, "EVP_AEAD_CTX_seal"), (78, "EVP_AEAD_CTX_seal_scatter")]);
     }
 
     #[test]

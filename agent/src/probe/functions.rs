@@ -1,11 +1,18 @@
 //! The functions of TLS libraries that are hooked, and by which programs.
 //!
 //! Libraries read and write alike: an object, a buffer and a length go in, the number of
-//! bytes comes out. One set of programs serves them all, and another one Go.
+//! bytes comes out. One set of programs serves them all, another one Go, and a third the
+//! ciphers of a library that has no functions like that. A fourth sees the ciphertext of
+//! OpenSSL's sessions, where nothing else shows their sockets.
 
 use std::sync::Arc;
 
-use super::go;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    code::{self, Code},
+    go,
+};
 
 /// The interface of a family of libraries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,19 +23,39 @@ pub enum Interface {
     GnuTls,
     /// NSPR, which programs use NSS by: `PR_*`.
     Nspr,
+    /// The ciphers of AWS-LC as a Rust crate, by which rustls seals and opens records:
+    /// `EVP_AEAD_CTX_*` behind a prefix with the crate's version.
+    AwsLc,
+    /// What the sessions of OpenSSL and its forks move their ciphertext by: `BIO_*`. Maybe in
+    /// another file than they are.
+    Bio,
 }
 
 impl Interface {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::OpenSsl, Self::GnuTls, Self::Nspr];
+    pub const ALL: [Self; 5] = [Self::OpenSsl, Self::GnuTls, Self::Nspr, Self::AwsLc, Self::Bio];
+
+    /// Whether plaintext goes through its functions.
+    pub const fn has_plaintext(self) -> bool {
+        !matches!(self, Self::Bio)
+    }
+
+    /// How the names of its functions begin, before their own; `None` when they are whole.
+    /// The crate names all that it exports so (aws-lc-sys, builder/main.rs).
+    pub const fn prefix(self) -> Option<&'static str> {
+        match self {
+            Self::OpenSsl | Self::GnuTls | Self::Nspr | Self::Bio => None,
+            Self::AwsLc => Some("aws_lc_"),
+        }
+    }
 }
 
 /// What a function is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// It gives plaintext that came.
+    /// It gives what came.
     Read,
-    /// It takes plaintext that is to go.
+    /// It takes what is to go.
     Write,
     /// It ends a session, or this end's half of it.
     End,
@@ -39,10 +66,39 @@ pub enum Purpose {
 pub struct Point {
     /// Offset in the file.
     pub offset: u64,
+    /// When the program runs.
+    pub at: At,
     /// The program.
     pub program: &'static str,
     /// The function that it belongs to.
     pub symbol: &'static str,
+}
+
+impl Point {
+    /// Whether plaintext is seen there, and not ciphertext alone.
+    pub fn has_plaintext(&self) -> bool {
+        let of_buffers = |it: &Function| !it.interface.has_plaintext() && it.symbol == self.symbol;
+        !FUNCTIONS.iter().any(of_buffers)
+    }
+}
+
+/// When a program at a place runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum At {
+    /// Before the instruction there.
+    Instruction,
+    /// After the return of the function that begins there: by a return probe.
+    Return,
+    /// Before the instruction there, by which the function returns: instead of a return
+    /// probe, where these may do harm.
+    InsteadOfReturn,
+}
+
+/// Whether programs see the returns of all functions without return probes.
+pub fn do_without_return_probes(points: &[Point]) -> bool {
+    let of = |at: At| points.iter().filter(move |point| point.at == at);
+    let instead = |symbol| of(At::InsteadOfReturn).any(|point| point.symbol == symbol);
+    of(At::Return).all(|point| instead(point.symbol))
 }
 
 /// Every program with each function that it is attached to.
@@ -56,7 +112,7 @@ pub fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// A function of C that is hooked.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
-    /// Its name in symbol tables.
+    /// Its name in symbol tables, or the end of it: see [`Interface::prefix`].
     pub symbol: &'static str,
     /// Whose it is.
     pub interface: Interface,
@@ -76,18 +132,24 @@ const fn function(
 }
 
 /// Number of functions.
-pub const COUNT: usize = 18;
+pub const COUNT: usize = 29;
 
 /// Every function.
 pub const FUNCTIONS: [Function; COUNT] = {
-    use Interface::{GnuTls, Nspr, OpenSsl};
+    use Interface::{AwsLc, Bio, GnuTls, Nspr, OpenSsl};
     use Purpose::{End, Read, Write};
     [
         function(OpenSsl, Read, "SSL_read", &["tls_read_enter", "tls_exit"]),
         function(OpenSsl, Write, "SSL_write", &["tls_write_enter", "tls_exit"]),
         function(OpenSsl, Read, "SSL_read_ex", &["tls_read_ex_enter", "tls_exit"]),
         function(OpenSsl, Write, "SSL_write_ex", &["tls_write_ex_enter", "tls_exit"]),
+        // Since 3.0: of a file, by kTLS.
+        function(OpenSsl, Write, "SSL_sendfile", &["tls_sendfile_enter", "tls_exit"]),
+        // Since 3.3 `SSL_write_ex` is a jump to it.
+        function(OpenSsl, Write, "SSL_write_ex2", &["tls_write_ex2_enter", "tls_exit"]),
         function(OpenSsl, End, "SSL_free", &["tls_end"]),
+        // The object serves another connection from here on.
+        function(OpenSsl, End, "SSL_clear", &["tls_end"]),
         function(OpenSsl, End, "SSL_shutdown", &["tls_shutdown"]),
         function(GnuTls, Read, "gnutls_record_recv", &["tls_read_enter", "tls_exit"]),
         // Since 3.6.3 `gnutls_record_send` is a jump to it.
@@ -102,33 +164,89 @@ pub const FUNCTIONS: [Function; COUNT] = {
         function(Nspr, Write, "PR_Writev", &["nspr_writev_enter", "tls_exit"]),
         function(Nspr, End, "PR_Close", &["tls_end"]),
         function(Nspr, End, "PR_Shutdown", &["tls_shutdown"]),
+        function(AwsLc, Write, "EVP_AEAD_CTX_seal", &["aead_seal_enter", "aead_exit"]),
+        function(
+            AwsLc,
+            Write,
+            "EVP_AEAD_CTX_seal_scatter",
+            &["aead_seal_scatter_enter", "aead_exit"],
+        ),
+        function(AwsLc, Read, "EVP_AEAD_CTX_open", &["aead_open_enter", "aead_exit"]),
+        function(AwsLc, Read, "EVP_AEAD_CTX_open_gather", &["aead_open_gather_enter", "aead_exit"]),
+        function(AwsLc, End, "EVP_AEAD_CTX_free", &["tls_end"]),
+        function(AwsLc, End, "EVP_AEAD_CTX_cleanup", &["tls_end"]),
+        function(Bio, Read, "BIO_read", &["bio_read_enter", "bio_read_exit"]),
+        function(Bio, Write, "BIO_write", &["bio_write_enter"]),
     ]
 };
 
+/// Functions that do nothing but jump to another one, which sees all calls of both.
+const JUMPS: [(&str, &str); 2] =
+    [("SSL_write_ex", "SSL_write_ex2"), ("gnutls_record_send", "gnutls_record_send2")];
+
+/// Where a function is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Where it is loaded.
+    pub address: u64,
+    /// Its bytes, as the symbol says; 0 when it does not.
+    pub len: u64,
+}
+
 /// Where the functions are in a file, in the order of [`FUNCTIONS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Offsets(pub [Option<u64>; COUNT]);
+pub struct Places(pub [Option<Place>; COUNT]);
 
-impl Offsets {
-    /// The functions that were found and their offsets in the file.
-    pub fn iter(&self) -> impl Iterator<Item = (Function, u64)> + '_ {
+impl Places {
+    /// The functions that were found, and where.
+    pub fn iter(&self) -> impl Iterator<Item = (Function, Place)> + '_ {
         FUNCTIONS.into_iter().zip(self.0).filter_map(|(function, at)| Some((function, at?)))
     }
 
-    /// Where programs are attached.
-    pub fn points(&self) -> Arc<[Point]> {
-        let points = self.iter().flat_map(|(function, offset)| {
-            let Function { symbol, programs, .. } = function;
-            programs.iter().map(move |program| Point { offset, program, symbol })
-        });
-        points.collect()
+    /// Where programs are attached, by the code of each function. `None` when one has no
+    /// place for a probe.
+    pub(super) fn points<'data>(
+        &self,
+        code: impl Fn(Place) -> Option<Code<'data>>,
+    ) -> Option<Arc<[Point]>> {
+        let mut points = Vec::new();
+        for (Function { symbol, interface, programs, .. }, place) in self.iter() {
+            let code = code(place).and_then(|code| Some((code, code::entry(code)?)));
+            let (code, entry) = match code {
+                Some(found) => found,
+                // Plaintext is seen without it.
+                None if !interface.has_plaintext() => continue,
+                None => return None,
+            };
+            let offset = place.offset + entry;
+            let Some((&entry, exits)) = programs.split_first() else { continue };
+            points.push(Point { offset, at: At::Instruction, program: entry, symbol });
+            for &program in exits {
+                points.push(Point { offset, at: At::Return, program, symbol });
+                let returns = code::returns(code).unwrap_or_default();
+                points.extend(returns.into_iter().map(|at| Point {
+                    offset: place.offset + at,
+                    at: At::InsteadOfReturn,
+                    program,
+                    symbol,
+                }));
+            }
+        }
+        Some(points.into())
     }
 
-    /// Whether plaintext of an interface can be seen: its reads and its writes.
+    /// Whether both reads and writes of an interface can be seen.
     pub fn usable(&self, interface: Interface) -> bool {
         [Purpose::Read, Purpose::Write].iter().all(|wanted| {
             self.iter().any(|(it, _)| it.interface == interface && it.purpose == *wanted)
         })
+    }
+
+    /// Whether plaintext of any interface can be seen.
+    pub fn shows_plaintext(&self) -> bool {
+        Interface::ALL.iter().any(|it| it.has_plaintext() && self.usable(*it))
     }
 
     /// Only what is to be hooked: interfaces that are usable, and of functions that call
@@ -136,12 +254,12 @@ impl Offsets {
     #[must_use]
     pub fn hooked(mut self) -> Option<Self> {
         let usable = Interface::ALL.map(|interface| self.usable(interface).then_some(interface));
-        let sends_by_another = self.iter().any(|(it, _)| it.symbol == "gnutls_record_send2");
-        for (function, offset) in FUNCTIONS.iter().zip(&mut self.0) {
-            if !usable.contains(&Some(function.interface))
-                || (sends_by_another && function.symbol == "gnutls_record_send")
+        let has = |symbol| self.iter().any(|(function, _)| function.symbol == symbol);
+        let jumps = JUMPS.map(|(jumps, to)| has(to).then_some(jumps));
+        for (function, place) in FUNCTIONS.iter().zip(&mut self.0) {
+            if !usable.contains(&Some(function.interface)) || jumps.contains(&Some(function.symbol))
             {
-                *offset = None;
+                *place = None;
             }
         }
         self.iter().next().is_some().then_some(self)
@@ -153,12 +271,13 @@ mod tests {
     use super::*;
 
     fn found(symbols: &[&str]) -> Vec<&'static str> {
-        let mut offsets = Offsets::default();
-        for (function, offset) in FUNCTIONS.iter().zip(&mut offsets.0) {
-            *offset = symbols.contains(&function.symbol).then_some(1);
+        let mut places = Places::default();
+        for (function, place) in FUNCTIONS.iter().zip(&mut places.0) {
+            let here = Place { offset: 1, address: 1, len: 1 };
+            *place = symbols.contains(&function.symbol).then_some(here);
         }
-        let hooked = offsets.hooked();
-        hooked.iter().flat_map(Offsets::iter).map(|(function, _)| function.symbol).collect()
+        let hooked = places.hooked();
+        hooked.iter().flat_map(Places::iter).map(|(function, _)| function.symbol).collect()
     }
 
     #[test]
@@ -175,5 +294,37 @@ mod tests {
         assert_eq!(found(&old), old);
         let new = ["gnutls_record_recv", "gnutls_record_send2", "gnutls_record_send"];
         assert_eq!(found(&new), &new[..2]);
+        let openssl = ["SSL_read_ex", "SSL_write_ex", "SSL_write_ex2"];
+        assert_eq!(found(&openssl), ["SSL_read_ex", "SSL_write_ex2"]);
+        assert_eq!(found(&openssl[..2]), openssl[..2]);
+    }
+
+    /// `sub rsp, 8`, a call, `add rsp, 8`, `ret`
+    const RETURNS: [u8; 14] = [0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3];
+
+    /// `mov rax, [rdi]`, `jmp [rax+16]`
+    const JUMPS_ON: [u8; 6] = [0x48, 0x8b, 0x07, 0xff, 0x60, 0x10];
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn returns_are_seen_without_return_probes_where_all_functions_show_theirs() {
+        let mut places = Places::default();
+        for (index, slot) in places.0.iter_mut().take(2).enumerate() {
+            *slot = Some(Place { offset: 100 * index as u64, address: 0x1000, len: 20 });
+        }
+        let points = |second: &'static [u8]| {
+            let code = |place: Place| {
+                let bytes = if place.offset == 0 { &RETURNS } else { second };
+                Some(Code { bytes, address: place.address, whole: true })
+            };
+            places.points(code).unwrap()
+        };
+        let both = points(&RETURNS);
+        assert_eq!(both.len(), 6);
+        let instead = both.iter().filter(|point| point.at == At::InsteadOfReturn);
+        let instead: Vec<_> = instead.map(|point| (point.offset, point.symbol)).collect();
+        assert_eq!(instead, [(13, "SSL_read"), (113, "SSL_write")]);
+        assert!(do_without_return_probes(&both));
+        assert!(!do_without_return_probes(&points(&JUMPS_ON)));
     }
 }

@@ -11,17 +11,18 @@ use gobin::structures::{
     PclntabVersion,
     pclntab::{ParsedPclntab, PclntabMeta},
 };
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use iced_x86::Register;
 use object::read::ReadRef;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    code::{self, Code},
     elf::{Elf, Found, Section},
-    functions::Point,
+    functions::{At, Point},
 };
 
 /// Programs at functions of Go.
-pub(super) const PROGRAMS: [&str; 5] = [READ, WRITE, EXIT, BEGIN, END];
+pub(crate) const PROGRAMS: [&str; 5] = [READ, WRITE, EXIT, BEGIN, END];
 const READ: &str = "go_read_enter";
 const WRITE: &str = "go_write_enter";
 const EXIT: &str = "go_exit";
@@ -215,9 +216,10 @@ fn points<'data, R: ReadRef<'data>>(
         let returns = returns(elf.bytes(address, len)?, address)?;
         let offset = elf.file_offset(address)?;
         let symbol = function.symbol;
-        points.push(Point { offset, program: function.entry, symbol });
+        let at = At::Instruction;
+        points.push(Point { offset, at, program: function.entry, symbol });
         if function.returns {
-            let exit = |at| Point { offset: offset + at, program: EXIT, symbol };
+            let exit = |within| Point { offset: offset + within, at, program: EXIT, symbol };
             points.extend(returns.into_iter().map(exit));
         }
     }
@@ -226,37 +228,20 @@ fn points<'data, R: ReadRef<'data>>(
 
 /// Offsets of the instructions by which a function returns. `None` when it does not start
 /// with Go's check of the stack, cannot be decoded to its end, or leaves by a jump.
-fn returns(code: &[u8], address: u64) -> Option<Vec<u64>> {
-    let end = address.checked_add(code.len() as u64)?;
-    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
-    let mut instruction = Instruction::default();
-    let mut returns = Vec::new();
+fn returns(bytes: &[u8], address: u64) -> Option<Vec<u64>> {
     let mut checked = false;
     let mut count = 0;
-    while decoder.can_decode() {
-        decoder.decode_out(&mut instruction);
-        if instruction.is_invalid() {
-            return None;
-        }
+    let returns = code::returns_where(Code { bytes, address, whole: true }, |instruction| {
         count += 1;
         // `cmp rsp, [r14+16]`, or of a large frame `lea r12, [rsp-n]` and that compared:
         // the goroutine is in r14 (src/cmd/internal/obj/x86/obj6.go, `stacksplit`).
         checked |= count <= 4
-            && instruction.code() == Code::Cmp_r64_rm64
+            && instruction.code() == iced_x86::Code::Cmp_r64_rm64
             && instruction.memory_base() == Register::R14
             && instruction.memory_displacement64() == 16;
-        match instruction.flow_control() {
-            FlowControl::Return => returns.push(instruction.ip() - address),
-            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
-                if instruction.op0_kind() == OpKind::NearBranch64
-                    && !(address..end).contains(&instruction.near_branch64()) =>
-            {
-                return None;
-            }
-            _ => {}
-        }
-    }
-    (checked && !returns.is_empty()).then_some(returns)
+        true
+    })?;
+    checked.then_some(returns)
 }
 
 #[cfg(test)]

@@ -1,18 +1,29 @@
 //! Loads and attaches the kernel programs: the only user of aya's loader.
 
+mod attach;
 pub mod budget;
+mod code;
+mod debuginfo;
 pub mod elf;
+mod file;
 pub mod functions;
 pub(crate) mod go;
 pub mod launch;
 pub mod layout;
 pub mod library;
+mod links;
+mod mapping;
+mod marks;
 mod object;
 pub mod process;
+mod returns;
 pub mod scope;
+mod sockets;
+mod spare;
 mod tls;
 mod transport;
 pub(crate) mod uprobe;
+mod users;
 
 use std::{
     fmt,
@@ -27,18 +38,26 @@ use agent_common::{
     scope::{Comm, FileKey, ScopeEntry, ScopeFlags},
 };
 use anyhow::{Context as _, Result, ensure};
+use attach::{
+    RAW_TRACEPOINTS, SYS_EXIT, SYS_EXIT_EVENT, TRACE_EVENTS, URING, attach_event, attach_raw,
+    preempts,
+};
+pub use attach::{Support, tells_of_uring, try_load};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray},
-    programs::{Program, ProgramError, RawTracePoint, TracePoint},
-    util::KernelVersion,
+    programs::Program,
 };
 use budget::MessageBudgets;
+pub use file::{FileId, is_gone, open_to_look};
+pub use mapping::{Mapping, installed, mappings};
+pub use returns::ReturnProbes;
 pub use scope::Scope;
-pub use tls::{Attached, Libraries, Mapping, installed, is_gone, mappings, open_to_look};
+pub use sockets::Sockets;
+pub use tls::{Attached, Candidate, Libraries, Outcome};
 pub use transport::{Record, Source, Transport};
 
-use crate::{event::verdict::FileVerdict, inspect::Inspector};
+use crate::inspect::Inspector;
 
 /// What the operator decides about capture.
 #[derive(Clone, Debug)]
@@ -47,12 +66,16 @@ pub struct Settings {
     pub scope: Scope,
     /// How records come from the kernel.
     pub transport: Transport,
+    /// What shows the bytes of sockets.
+    pub sockets: Sockets,
     /// Captured bytes of one message at most.
     pub message_budget: u32,
     /// Size of the data buffer, a power of two.
     pub buffer_bytes: u32,
     /// Connections that the kernel side remembers.
     pub connections_max: u32,
+    /// See returns of C functions at the instructions by which they return.
+    pub no_return_probes: bool,
     /// Attach programs that return after the scope check: the floor of the
     /// benchmark.
     pub empty: bool,
@@ -63,34 +86,14 @@ impl Default for Settings {
         Self {
             scope: Scope::default(),
             transport: Transport::Auto,
+            sockets: Sockets::Auto,
             message_budget: agent_common::limits::MESSAGE_BUDGET,
             buffer_bytes: 8 << 20,
             connections_max: 65536,
+            no_return_probes: false,
             empty: false,
         }
     }
-}
-
-/// Raw tracepoints: program, and the tracepoint it belongs to.
-const RAW_TRACEPOINTS: &[(&str, &str)] = &[
-    // First those that keep the scope, so that no child is missed.
-    ("process_fork", "sched_process_fork"),
-    ("process_exec", "sched_process_exec"),
-    ("process_exit", "sched_process_exit"),
-    ("tcp_state", "inet_sock_set_state"),
-    ("tcp_destroy", "tcp_destroy_sock"),
-];
-
-/// Trace events: program, category, name.
-const TRACE_EVENTS: &[(&str, &str, &str)] = &[("close_enter", "syscalls", "sys_enter_close")];
-
-/// The exit of system calls as a raw tracepoint, and as a trace event. One is used.
-const SYS_EXIT: &str = "sys_exit";
-const SYS_EXIT_EVENT: &str = "sys_exit_event";
-
-/// Whether programs of raw tracepoints can be preempted, and are left out as long.
-fn preempts() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(7, 0, 0))
 }
 
 /// The loaded programs. Dropping it detaches them all; the kernel does the same
@@ -102,6 +105,10 @@ pub struct Probes {
     counters: PerCpuArray<MapData, [u64; Counter::COUNT as usize]>,
     scope: HashMap<MapData, u32, ScopeEntry>,
     message_budgets: MessageBudgets,
+    /// Completions of `io_uring` are seen.
+    uring: bool,
+    /// Functions of sockets that are hooked.
+    functions: usize,
     /// What the programs log, in objects that do.
     #[cfg(feature = "kernel-log")]
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -124,13 +131,15 @@ impl Probes {
         );
         let layout = layout::read(Path::new(layout::KERNEL_BTF))?;
         let transport = settings.transport.choose()?;
-        let mut ebpf = load(settings, transport, &layout)?;
+        let sockets = settings.sockets.choose(&layout, transport)?;
+        let mut ebpf = load(settings, transport, sockets, &layout)?;
         let map = ebpf.take_map("COUNTERS").context("the object has no COUNTERS map")?;
         let counters = PerCpuArray::try_from(map).context("open COUNTERS")?;
         let map = ebpf.take_map("SCOPE").context("the object has no SCOPE map")?;
         let scope = HashMap::try_from(map).context("open SCOPE")?;
         let message_budgets = MessageBudgets::take(&mut ebpf)?;
-        let libraries = Libraries::load(&mut ebpf, &settings.scope, inspector)?;
+        let returns = returns::choose(settings.no_return_probes);
+        let libraries = Libraries::load(&mut ebpf, &settings.scope, inspector, returns)?;
         #[cfg(feature = "kernel-log")]
         let log = aya_log::EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| tracing::warn!("the kernel programs do not log: {error}"))
@@ -142,6 +151,8 @@ impl Probes {
             counters,
             scope,
             message_budgets,
+            uring: tells_of_uring(&layout),
+            functions: 0,
             #[cfg(feature = "kernel-log")]
             log,
         };
@@ -154,10 +165,17 @@ impl Probes {
         for &(program, category, name) in TRACE_EVENTS {
             attach_event(&mut probes.ebpf, program, category, name)?;
         }
+        if sockets == Sockets::Function {
+            probes.functions = sockets::attach(&mut probes.ebpf, &layout)?;
+        }
         if preempts() {
             attach_event(&mut probes.ebpf, SYS_EXIT_EVENT, "raw_syscalls", "sys_exit")?;
         } else {
             attach_raw(&mut probes.ebpf, SYS_EXIT, "sys_exit")?;
+        }
+        if probes.uring {
+            let (program, category, name) = URING;
+            attach_event(&mut probes.ebpf, program, category, name)?;
         }
         Ok(probes)
     }
@@ -220,23 +238,53 @@ impl Probes {
     /// Places that programs are attached to: tracepoints, and files with TLS
     /// functions by process, where processes are told apart.
     pub fn attached(&self) -> usize {
-        RAW_TRACEPOINTS.len() + TRACE_EVENTS.len() + 1 + self.libraries.attached()
+        RAW_TRACEPOINTS.len()
+            + TRACE_EVENTS.len()
+            + 1
+            + usize::from(self.uring)
+            + self.functions
+            + self.libraries.attached()
     }
 
-    /// TLS libraries: discovery and attachment.
-    pub fn libraries(&mut self) -> (&mut Ebpf, &mut Libraries) {
-        (&mut self.ebpf, &mut self.libraries)
+    /// Files attached to so far.
+    pub fn libraries(&self) -> &[Attached] {
+        self.libraries.list()
     }
 
     /// Looks for TLS functions in a file that a process mapped as code, and attaches
-    /// to them once per file. What was found, and what was attached to when that is new.
-    pub fn mapped(
-        &mut self,
-        file: &Path,
-        name: &Path,
-        pid: Option<u32>,
-    ) -> Result<(FileVerdict, Option<Attached>)> {
-        self.libraries.attach(&mut self.ebpf, file, name, pid)
+    /// to them.
+    pub fn mapped(&mut self, candidate: Candidate<'_>) -> Result<Outcome> {
+        self.libraries.attach(&mut self.ebpf, candidate)
+    }
+
+    /// Has the ciphertext of a process told: its TLS sessions work on buffers in memory, and
+    /// nothing else shows their sockets for certain. False when that has to be asked again.
+    pub fn witness(&mut self, pid: u32) -> Result<bool> {
+        self.libraries.witness(&mut self.ebpf, pid)
+    }
+
+    /// Processes whose ciphertext is told.
+    pub fn witnessed(&self) -> usize {
+        self.libraries.witnessed()
+    }
+
+    /// Takes the probes away from files that nobody maps and nobody will, if that was so the
+    /// last time too.
+    pub fn let_go(&mut self) {
+        let gone = self.libraries.let_go();
+        if gone.is_empty() {
+            return;
+        }
+        // A container may map them once more.
+        let Some(map) = self.ebpf.map_mut("MAPPED_FILES") else { return };
+        if let Ok(mut files) = HashMap::<_, FileKey, u32>::try_from(map) {
+            let let_go = |key: &FileKey| gone.iter().any(|file| file.inode == key.inode);
+            let keys: Vec<FileKey> = files.keys().flatten().filter(let_go).collect();
+            for key in keys {
+                // A failure means that it was evicted already.
+                drop(files.remove(&key));
+            }
+        }
     }
 
     /// Has the kernel side report a file again when it is mapped the next time.
@@ -330,49 +378,12 @@ fn misses(program: &Program) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// What this kernel can do.
-#[derive(Clone, Copy, Debug)]
-pub struct Support;
-
-impl Support {
-    /// It has ring buffers.
-    pub fn ring_buffer() -> Result<bool> {
-        Ok(Transport::Auto.choose()? == Transport::Ring)
-    }
-}
-
-/// Loads every program without attaching any, for each transport that the kernel
-/// has, and tells what the kernel said of each.
-pub fn try_load() -> Vec<(String, Result<()>)> {
-    let mut results = Vec::new();
-    for transport in [Transport::Ring, Transport::Perf] {
-        if transport == Transport::Ring && !Support::ring_buffer().unwrap_or(false) {
-            continue;
-        }
-        let loaded = layout::read(Path::new(layout::KERNEL_BTF))
-            .and_then(|layout| load(&Settings::default(), transport, &layout));
-        let mut ebpf = match loaded {
-            Ok(ebpf) => ebpf,
-            Err(error) => {
-                results.push((format!("{} object", transport.as_str()), Err(error)));
-                continue;
-            }
-        };
-        let unused = if preempts() { SYS_EXIT } else { SYS_EXIT_EVENT };
-        for (name, program) in ebpf.programs_mut().filter(|(name, _)| *name != unused) {
-            let result = match program {
-                Program::RawTracePoint(program) => program.load(),
-                Program::TracePoint(program) => program.load(),
-                Program::UProbe(program) => program.load(),
-                _ => continue,
-            };
-            results.push((format!("{name} ({})", transport.as_str()), result.map_err(verifier)));
-        }
-    }
-    results
-}
-
-fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Ebpf> {
+fn load(
+    settings: &Settings,
+    transport: Transport,
+    sockets: Sockets,
+    layout: &Layout,
+) -> Result<Ebpf> {
     let object = match transport {
         Transport::Perf => object::PERF,
         _ => object::RING,
@@ -382,7 +393,9 @@ fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Eb
     let cgroup = scope.cgroup.as_deref().map(scope::cgroup).transpose()?;
     let (cgroup_id, cgroup_level) = cgroup.map_or((0, 0), |cgroup| (cgroup.id, cgroup.level));
     let matching = u32::from(!scope.comms.is_empty() || !scope.exes.is_empty());
-    let cookies = u32::from(tls::has_cookies());
+    let cookies = u32::from(links::has_cookies());
+    let task_registers = u32::from(sockets::has_task_registers());
+    let by_function = u32::from(sockets == Sockets::Function);
     let mode = scope.mode().0;
     let mut loader = EbpfLoader::new();
     loader
@@ -394,6 +407,8 @@ fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Eb
         .override_global("SCOPE_MATCH", &matching, true)
         .override_global("MESSAGE_BUDGET", &settings.message_budget, true)
         .override_global("HAS_COOKIE", &cookies, true)
+        .override_global("HAS_TASK_REGISTERS", &task_registers, true)
+        .override_global("BY_FUNCTION", &by_function, true)
         .override_global("LAYOUT", layout, true)
         .map_max_entries("CONNECTIONS", settings.connections_max);
     let own = std::process::id();
@@ -406,42 +421,4 @@ fn load(settings: &Settings, transport: Transport, layout: &Layout) -> Result<Eb
         "load the kernel programs; this needs root, or CAP_BPF and CAP_PERFMON \
          (apiscope doctor tells what is missing)",
     )
-}
-
-fn attach_raw(ebpf: &mut Ebpf, program: &str, tracepoint: &str) -> Result<()> {
-    let found: &mut RawTracePoint = ebpf
-        .program_mut(program)
-        .with_context(|| format!("the object has no program {program}"))?
-        .try_into()?;
-    found.load().map_err(verifier).with_context(|| format!("load {program}"))?;
-    found.attach(tracepoint).with_context(|| format!("attach {program} to {tracepoint}"))?;
-    Ok(())
-}
-
-fn attach_event(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
-    let found: &mut TracePoint = ebpf
-        .program_mut(program)
-        .with_context(|| format!("the object has no program {program}"))?
-        .try_into()?;
-    found.load().map_err(verifier).with_context(|| format!("load {program}"))?;
-    found.attach(category, name).with_context(|| {
-        format!(
-            "attach {program} to {category}:{name}; \
-             if tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing"
-        )
-    })?;
-    Ok(())
-}
-
-/// Cuts the verifier's log to its end, where the reason is.
-fn verifier(error: ProgramError) -> anyhow::Error {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
-            anyhow::anyhow!("{io_error}; the verifier said:\n{}", tail.join("\n"))
-        }
-        error => error.into(),
-    }
 }

@@ -1,6 +1,6 @@
 //! Facts about processes, from /proc.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use crate::{call::Process, event::decode::Lifecycle};
 
@@ -18,6 +18,20 @@ pub fn look(pid: u32) -> Option<Process> {
         executable,
         container_id: container_id(pid),
     })
+}
+
+/// Whether a process ends: it is no more, or its memory is being written down, which takes a
+/// while, and only then the kernel tells of its end.
+pub fn is_ending(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    match procfs::process::Process::new(pid).and_then(|process| process.status()) {
+        Ok(status) => {
+            // A thread that ended as the first one leaves the others alive.
+            let ended = status.threads <= 1 && status.state.starts_with(['Z', 'X', 'x']);
+            ended || status.core_dumping == Some(true)
+        }
+        Err(error) => matches!(error, procfs::ProcError::NotFound(_)),
+    }
 }
 
 /// A start time as /proc tells it, in whole clock ticks: with this precision the
@@ -56,6 +70,12 @@ fn container_of(line: &str) -> Option<String> {
     let last = last.strip_suffix(".scope").unwrap_or(last);
     let id = last.rsplit(['-', ':']).next()?;
     (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`, as starts of processes are told.
+pub fn boot_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

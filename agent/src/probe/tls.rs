@@ -1,31 +1,30 @@
 //! Finds TLS libraries in what processes map, and attaches to their functions.
+//!
+//! A file is attached to once, for everyone who maps it. Process by process it is while
+//! the file is on trial, so that one process of each program shows what comes of it before
+//! all have it; from then
+//! on only if a program that maps it is spared, or if the set of processes never changes.
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File},
-    os::{
-        fd::{AsFd as _, AsRawFd as _},
-        unix::fs::OpenOptionsExt as _,
-    },
-    path::{Path, PathBuf},
+    fs::File,
+    path::Path,
     sync::Arc,
 };
 
-use agent_common::scope::FileKey;
 use anyhow::{Context as _, Result, ensure};
-use aya::{
-    Ebpf,
-    programs::{ProbeKind, UProbe},
-    util::KernelVersion,
-};
+use aya::Ebpf;
 
 use super::{
     Scope,
-    functions::{FUNCTIONS, Point},
+    file::{FileId, is_deleted, is_gone, open},
+    functions::{FUNCTIONS, Point, do_without_return_probes},
     go,
     library::{self, Found},
-    scope::key_of,
-    uprobe::{Link, Place},
+    links::{Links, Placed, program},
+    mapping::mappings,
+    returns::ReturnProbes,
+    users::Users,
 };
 use crate::{
     event::verdict::{FileVerdict, Unhooked},
@@ -38,11 +37,6 @@ const LIBRARIES_MAX: usize = 1024;
 /// Files that were looked into and are remembered at most.
 const FILES_MAX: usize = 65536;
 
-/// `bpf_get_attach_cookie` and cookies of perf events (5.15).
-pub(super) fn has_cookies() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 15, 0))
-}
-
 /// A file that was attached to.
 #[derive(Clone, Debug)]
 pub struct Attached {
@@ -50,15 +44,58 @@ pub struct Attached {
     pub index: u16,
     /// File name, for people.
     pub name: Arc<str>,
+    /// Its sessions may work on buffers in memory, and what moves through those can be looked
+    /// at, see [`Libraries::witness`].
+    pub on_buffers: bool,
+}
+
+/// A file with functions to attach to.
+#[derive(Clone, Debug)]
+pub(super) struct Hooked {
+    pub(super) points: Arc<[Point]>,
+    pub(super) library: Attached,
+    /// Open, for other processes that map it later.
+    pub(super) file: Arc<File>,
 }
 
 /// What is known of a file.
 #[derive(Clone, Debug)]
 enum Looked {
-    /// It has functions to attach to.
-    Hooked(Arc<[Point]>, Attached),
-    /// It has none.
+    Hooked(Hooked),
+    /// It has nothing to attach to.
     Not(FileVerdict),
+}
+
+/// A file that a process executes or maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Where it can be opened.
+    pub file: &'a Path,
+    /// What it is called.
+    pub name: &'a Path,
+    /// The process, if it was one.
+    pub pid: Option<u32>,
+    /// What it runs: the same for all processes that run the same.
+    pub program: u64,
+    /// Its program gets no probes.
+    pub spared: bool,
+}
+
+/// What came of a look into a file.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What it is.
+    pub verdict: FileVerdict,
+    /// What was attached to, when that is new.
+    pub news: Option<Attached>,
+    /// Its name to the kernel, when it has TLS functions.
+    pub key: Option<FileId>,
+}
+
+impl Outcome {
+    const fn not(verdict: FileVerdict) -> Self {
+        Self { verdict, news: None, key: None }
+    }
 }
 
 /// What is known of the files that processes map.
@@ -66,17 +103,35 @@ enum Looked {
 pub struct Libraries {
     /// Probes see one process each, because the set never changes.
     per_process: bool,
-    cookies: bool,
-    looked: HashMap<FileKey, Looked>,
-    attached: HashSet<(FileKey, Option<u32>)>,
+    return_probes: ReturnProbes,
+    /// While the first processes show what comes of probes: the files that have some, and
+    /// in which program.
+    on_trial: Option<HashSet<(FileId, u64)>>,
+    /// Files that are attached to process by process, because some are spared.
+    apart: HashSet<FileId>,
+    looked: HashMap<FileId, Looked>,
+    /// Where functions that move ciphertext are in files: they are attached to in single
+    /// processes.
+    witnesses: HashMap<FileId, Arc<[Point]>>,
+    /// What is in the place of a file: somebody may write into it.
+    places: HashMap<(u64, u64), FileId>,
+    users: Users,
+    /// Files that nobody mapped at the latest look, and that may be let go of.
+    idle: HashSet<FileId>,
     list: Vec<Attached>,
-    links: Vec<Link>,
+    links: Links,
     inspector: Inspector,
 }
 
 impl Libraries {
-    /// Loads the programs, which are attached later to each library.
-    pub(super) fn load(ebpf: &mut Ebpf, scope: &Scope, inspector: Inspector) -> Result<Self> {
+    /// Loads the programs, which are attached later to each library. Files are on trial
+    /// until [`Self::end_trial`].
+    pub(super) fn load(
+        ebpf: &mut Ebpf,
+        scope: &Scope,
+        inspector: Inspector,
+        return_probes: ReturnProbes,
+    ) -> Result<Self> {
         let mut names: Vec<_> = FUNCTIONS.iter().flat_map(|it| it.programs).copied().collect();
         names.extend(go::PROGRAMS);
         names.sort_unstable();
@@ -84,16 +139,22 @@ impl Libraries {
         for name in names {
             program(ebpf, name)?
                 .load()
-                .map_err(super::verifier)
+                .map_err(super::attach::verifier)
                 .with_context(|| format!("load {name}"))?;
         }
+        let per_process = scope.is_fixed();
         Ok(Self {
-            per_process: scope.is_fixed(),
-            cookies: has_cookies(),
+            per_process,
+            return_probes,
+            on_trial: (!per_process).then(HashSet::new),
+            apart: HashSet::new(),
             looked: HashMap::new(),
-            attached: HashSet::new(),
+            witnesses: HashMap::new(),
+            places: HashMap::new(),
+            users: Users::default(),
+            idle: HashSet::new(),
             list: Vec::new(),
-            links: Vec::new(),
+            links: Links::new(return_probes.are_used()),
             inspector,
         })
     }
@@ -105,29 +166,18 @@ impl Libraries {
 
     /// Files attached to, counted for each process that is told apart.
     pub(super) fn attached(&self) -> usize {
-        self.attached.len()
+        self.links.len()
     }
 
-    /// Looks into a file and attaches to it when it has TLS functions. `file` is
-    /// where it can be opened, `name` what it is called. Returns what was found, and
-    /// what was attached when that is new.
-    pub(super) fn attach(
-        &mut self,
-        ebpf: &mut Ebpf,
-        file: &Path,
-        name: &Path,
-        pid: Option<u32>,
-    ) -> Result<(FileVerdict, Option<Attached>)> {
-        let metadata = metadata(file)?;
-        if !metadata.is_file() {
-            // A device, whose opening may do something.
-            return Ok((FileVerdict::Nothing, None));
-        }
-        let key = key_of(&metadata);
-        let result = self.attach_file(ebpf, key, file, name, pid);
+    /// Looks into a file and attaches to it when it has TLS functions.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, candidate: Candidate<'_>) -> Result<Outcome> {
+        let Some(key) = FileId::at(candidate.file)? else {
+            return Ok(Outcome::not(FileVerdict::Nothing));
+        };
+        let result = self.attach_file(ebpf, key, candidate);
         // Where it is still there, trying again would fail again.
         if let Err(error) = &result
-            && !is_gone(file)
+            && !is_gone(candidate.file)
         {
             let unhooked = Unhooked::Unreadable(format!("{error:#}").into());
             self.remember(key, Looked::Not(FileVerdict::Unhooked(unhooked)));
@@ -138,60 +188,210 @@ impl Libraries {
     fn attach_file(
         &mut self,
         ebpf: &mut Ebpf,
-        key: FileKey,
-        file: &Path,
-        name: &Path,
-        pid: Option<u32>,
-    ) -> Result<(FileVerdict, Option<Attached>)> {
-        let pid = if self.per_process { pid } else { None };
-        let (known, mut opened) = (self.looked.get(&key).cloned(), None);
-        let looked = match known {
+        key: FileId,
+        candidate: Candidate<'_>,
+    ) -> Result<Outcome> {
+        let looked = match self.looked.get(&key).cloned() {
             Some(looked) => looked,
-            None => self.look(key, opened.insert(open(key, file)?), name)?,
+            None => self.look(key, candidate)?,
         };
-        let (points, library) = match looked {
-            Looked::Hooked(points, library) => (points, library),
-            Looked::Not(verdict) => return Ok((verdict, None)),
+        let hooked = match looked {
+            Looked::Hooked(hooked) => hooked,
+            Looked::Not(verdict) => return Ok(Outcome::not(verdict)),
         };
-        let verdict = FileVerdict::Hooked(Arc::clone(&library.name));
-        if self.attached.contains(&(key, pid)) {
-            return Ok((verdict, None));
+        if let Some(pid) = candidate.pid {
+            self.users.add(pid, key);
         }
-        let opened = match opened {
-            Some(opened) => opened,
-            None => open(key, file)?,
-        };
-        // The file that was looked into, whatever has that name by now.
-        let file = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        let cookie = self.cookies.then_some(u64::from(library.index));
-        let mut links = Vec::new();
-        for &Point { offset, program: name, symbol } in &*points {
-            let program = program(ebpf, name)?;
-            let at_return = matches!(program.kind(), ProbeKind::Return);
-            let place = Place { file: &file, offset, at_return, pid };
-            let link = Link::new(program.fd()?.as_fd(), place, cookie);
-            links.push(
-                link.with_context(|| format!("attach {name} to {symbol} of {}", library.name))?,
-            );
+        let mut outcome = Outcome::not(FileVerdict::Hooked(Arc::clone(&hooked.library.name)));
+        outcome.key = Some(key);
+        if candidate.spared {
+            outcome.verdict = FileVerdict::Unhooked(Unhooked::Spared);
+            return Ok(outcome);
         }
-        self.links.append(&mut links);
-        self.attached.insert((key, pid));
-        Ok((verdict, Some(library)))
+        match self.place(ebpf, key, &hooked, candidate)? {
+            Placed::New => outcome.news = Some(hooked.library),
+            Placed::Before => {}
+            Placed::Later => outcome.verdict = FileVerdict::Unhooked(Unhooked::Waiting),
+        }
+        Ok(outcome)
     }
 
-    fn look(&mut self, key: FileKey, file: &File, name: &Path) -> Result<Looked> {
-        let found = self.inspector.inspect(file)?;
+    /// Attaches to a file for everyone, or for a process where these are told apart.
+    fn place(
+        &mut self,
+        ebpf: &mut Ebpf,
+        key: FileId,
+        hooked: &Hooked,
+        Candidate { pid, program, .. }: Candidate<'_>,
+    ) -> Result<Placed> {
+        let trial = self.on_trial.is_some() && pid.is_some();
+        if let Some(on_trial) = &mut self.on_trial
+            && trial
+            && !on_trial.insert((key, program))
+        {
+            return Ok(Placed::Before);
+        }
+        if self.per_process || trial {
+            return self.links.place(ebpf, key, hooked, pid);
+        }
+        if self.apart.contains(&key) {
+            // Whoever maps it is found when it uses TLS.
+            return match pid {
+                Some(_) => self.links.place(ebpf, key, hooked, pid),
+                None => Ok(Placed::Before),
+            };
+        }
+        self.links.place(ebpf, key, hooked, None)
+    }
+
+    /// The first processes have had their time: all that map it get probes, but
+    /// where a program is spared. The files whose probes could not be placed, and why.
+    pub(super) fn end_trial(&mut self, ebpf: &mut Ebpf) -> Vec<(Arc<str>, anyhow::Error)> {
+        let mut failed = Vec::new();
+        let tried = self.on_trial.take().into_iter().flatten().map(|(key, _)| key);
+        for key in tried.collect::<HashSet<_>>() {
+            if !self.apart.contains(&key)
+                && let Err(error) = self.join(ebpf, key)
+            {
+                failed.push((self.name(key), error));
+            }
+        }
+        failed
+    }
+
+    /// Processes that have probes of their own.
+    pub(super) fn tried(&self) -> HashSet<u32> {
+        self.links.processes()
+    }
+
+    /// Whether files are on trial.
+    pub(super) fn is_trial(&self) -> bool {
+        self.on_trial.as_ref().is_some_and(|files| !files.is_empty())
+    }
+
+    /// Attaches to a file process by process from here on, and to none of those that are
+    /// spared.
+    pub(super) fn part(
+        &mut self,
+        ebpf: &mut Ebpf,
+        key: FileId,
+        spared: impl Fn(u32) -> bool,
+    ) -> Result<()> {
+        let Some(Looked::Hooked(hooked)) = self.looked.get(&key).cloned() else { return Ok(()) };
+        self.apart.insert(key);
+        let mut result = Ok(());
+        for pid in self.users.of(key) {
+            if spared(pid) {
+                self.links.take_away(key, Some(pid));
+                self.links.dismiss(pid);
+            } else if let Err(error) = self.links.place(ebpf, key, &hooked, Some(pid)) {
+                result = Err(error);
+            }
+        }
+        self.links.take_away(key, None);
+        result
+    }
+
+    /// Attaches to a file for everyone again.
+    pub(super) fn join(&mut self, ebpf: &mut Ebpf, key: FileId) -> Result<()> {
+        let Some(Looked::Hooked(hooked)) = self.looked.get(&key).cloned() else { return Ok(()) };
+        self.apart.remove(&key);
+        if !self.per_process && self.links.place(ebpf, key, &hooked, None)? != Placed::Later {
+            self.links.take_own_away(key);
+        }
+        Ok(())
+    }
+
+    /// A process forked another one, which has the files of its parent and not its probes.
+    pub(super) fn forked(&mut self, ebpf: &mut Ebpf, parent: u32, child: u32, spared: bool) {
+        self.links.dismiss(child);
+        let files = self.users.forked(parent, child);
+        for key in files.into_iter().filter(|key| !spared && self.apart.contains(key)) {
+            if let Some(Looked::Hooked(hooked)) = self.looked.get(&key).cloned()
+                && let Err(error) = self.links.place(ebpf, key, &hooked, Some(child))
+            {
+                // It has ended, for its file could be attached to before.
+                tracing::debug!("{error:#}");
+            }
+        }
+    }
+
+    /// A process has ended, or runs another program. Whether it had probes of its own.
+    pub(super) fn left(&mut self, pid: u32) -> bool {
+        self.links.dismiss(pid);
+        let files = self.users.left(pid);
+        files.into_iter().filter(|&key| self.links.take_away(key, Some(pid))).count() > 0
+    }
+
+    /// Has the ciphertext of a process told from here on: it shows the sockets of sessions
+    /// that work on buffers in memory. False when there were too many at once.
+    pub(super) fn witness(&mut self, ebpf: &mut Ebpf, pid: u32) -> Result<bool> {
+        if !self.links.may_place() {
+            return Ok(false);
+        }
+        for mapping in mappings(pid) {
+            let Ok(Some(key)) = FileId::at(&mapping.file) else { continue };
+            let Some(points) = self.witnesses.get(&key).map(Arc::clone) else { continue };
+            let file = Arc::new(open(key, &mapping.file)?);
+            let name = mapping.name.file_name().unwrap_or_default().to_string_lossy().into();
+            // Its records name the library that has the session.
+            let library = Attached { index: 0, name, on_buffers: false };
+            self.links.witness(ebpf, key, &Hooked { points, library, file }, pid)?;
+        }
+        Ok(true)
+    }
+
+    /// Processes whose ciphertext is told.
+    pub(super) fn witnessed(&self) -> usize {
+        self.links.witnessed()
+    }
+
+    /// See [`Links::detached`].
+    pub(super) fn detached(&self) -> Option<u64> {
+        self.links.detached()
+    }
+
+    /// Takes probes away in a thread from here on, which runs `enter` first.
+    pub(super) fn detach_in_thread(&mut self, enter: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.links.retire_in_thread(enter)
+    }
+
+    /// Name of a file, for people.
+    fn name(&self, key: FileId) -> Arc<str> {
+        match self.looked.get(&key) {
+            Some(Looked::Hooked(hooked)) => Arc::clone(&hooked.library.name),
+            _ => "".into(),
+        }
+    }
+
+    fn look(&mut self, key: FileId, candidate: Candidate<'_>) -> Result<Looked> {
+        let (file, name) = (open(key, candidate.file)?, candidate.name);
+        let found = self.inspector.inspect(&file)?;
+        let ciphertext = library::ciphertext(&found);
+        let returns = self.return_probes.are_used() || do_without_return_probes(&ciphertext);
+        if !ciphertext.is_empty() && returns && self.witnesses.len() < FILES_MAX {
+            self.witnesses.insert(key, ciphertext);
+        }
         let looked = match library::judge(found, name) {
+            Found::Points(points)
+                if !self.return_probes.are_used() && !do_without_return_probes(&points) =>
+            {
+                let why = Unhooked::NoSafePlace(self.return_probes.text().into());
+                Looked::Not(FileVerdict::Unhooked(why))
+            }
             Found::Points(points) => {
                 ensure!(
                     self.list.len() < LIBRARIES_MAX,
                     "more than {LIBRARIES_MAX} files with TLS functions"
                 );
-                let index = u16::try_from(self.list.len() + 1)?;
+                let used = |index: &u16| self.list.iter().any(|library| library.index == *index);
+                let index = (1..=u16::MAX).find(|index| !used(index)).context("no number left")?;
                 let name = name.file_name().unwrap_or(name.as_os_str());
-                let attached = Attached { index, name: name.to_string_lossy().into() };
-                self.list.push(attached.clone());
-                Looked::Hooked(points, attached)
+                let on_buffers = points.iter().any(|point| point.symbol.starts_with("SSL_"));
+                let name = name.to_string_lossy().into();
+                let library = Attached { index, name, on_buffers };
+                self.list.push(library.clone());
+                Looked::Hooked(Hooked { points, library, file: Arc::new(file) })
             }
             Found::Verdict(verdict) => Looked::Not(verdict),
         };
@@ -199,114 +399,46 @@ impl Libraries {
         Ok(looked)
     }
 
-    fn remember(&mut self, key: FileKey, looked: Looked) {
-        if self.looked.len() < FILES_MAX {
-            self.looked.insert(key, looked);
+    fn remember(&mut self, key: FileId, looked: Looked) {
+        if self.looked.len() >= FILES_MAX {
+            return;
+        }
+        self.looked.insert(key, looked);
+        if let Some(place) = key.place()
+            && let Some(before) = self.places.insert(place, key).filter(|before| *before != key)
+        {
+            // Somebody wrote into the file: its functions are elsewhere now.
+            self.forget(before);
         }
     }
-}
 
-/// Opens a file to look into it, which must be the one that is meant: names may lead
-/// elsewhere by now.
-fn open(key: FileKey, file: &Path) -> Result<File> {
-    let opened = open_to_look(file)?;
-    ensure!(key_of(&opened.metadata()?) == key, "{} was replaced", file.display());
-    Ok(opened)
-}
-
-fn metadata(file: &Path) -> Result<fs::Metadata> {
-    fs::metadata(file).with_context(|| format!("look at {}", file.display()))
-}
-
-/// Opens a file to look into it. Of what has become something else nothing is waited for.
-pub fn open_to_look(file: &Path) -> Result<File> {
-    ensure!(metadata(file)?.is_file(), "{} is no file", file.display());
-    let mut options = File::options();
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    options.open(file).with_context(|| format!("open {}", file.display()))
-}
-
-/// Whether there is no such file. One that may not be looked at is there.
-pub fn is_gone(file: &Path) -> bool {
-    match file.try_exists() {
-        Ok(exists) => !exists,
-        // Of a process whose memory is gone.
-        Err(error) => error.raw_os_error() == Some(libc::ESRCH),
+    fn forget(&mut self, key: FileId) {
+        if let Some(Looked::Hooked(hooked)) = self.looked.remove(&key) {
+            self.list.retain(|library| library.index != hooked.library.index);
+        }
+        self.witnesses.remove(&key);
+        self.links.dismiss_from(key);
+        self.apart.remove(&key);
+        self.links.take_away(key, None);
+        self.links.take_own_away(key);
     }
-}
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {
-    let found =
-        ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-    Ok(found.try_into()?)
-}
-
-/// A file that a process maps as code.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mapping {
-    /// Where it can be opened, even if it was deleted or is in another mount
-    /// namespace.
-    pub file: PathBuf,
-    /// Its path as the process sees it.
-    pub name: PathBuf,
-}
-
-/// Files that a process maps as code, each once.
-pub fn mappings(pid: u32) -> Vec<Mapping> {
-    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return Vec::new() };
-    let mut seen = HashSet::new();
-    maps.lines()
-        .filter_map(|line| {
-            // address perms offset dev inode path (proc_pid_maps(5))
-            let mut fields = line.split_ascii_whitespace();
-            let range = fields.next()?;
-            let permissions = fields.next()?;
-            let device = fields.nth(1)?;
-            let inode = fields.next()?;
-            let path = line.get(line.find('/')?..)?;
-            // The links are named without the zeros that the addresses are padded with.
-            let (start, end) = range.split_once('-')?;
-            let address = |text| u64::from_str_radix(text, 16).ok();
-            let (start, end) = (address(start)?, address(end)?);
-            let wanted = permissions.as_bytes().get(2) == Some(&b'x') && inode != "0";
-            (wanted && seen.insert((device.to_owned(), inode.to_owned()))).then(|| Mapping {
-                file: format!("/proc/{pid}/map_files/{start:x}-{end:x}").into(),
-                name: path.trim_end_matches(" (deleted)").into(),
-            })
-        })
-        .collect()
-}
-
-/// Directories that the dynamic linker searches on common systems.
-const LIBRARY_FOLDERS: [&str; 6] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/local/lib",
-    "/usr/local/lib64",
-];
-
-/// How the names of libraries start whose functions are for TLS alone.
-const LIBRARIES: [&str; 2] = ["libssl.so", "libgnutls.so"];
-
-/// Installed TLS libraries. A process may live shorter than it takes to look at
-/// what it maps; probes that wait in its library see it all the same.
-///
-/// NSPR is not among them: its functions also read and write files, and a probe costs
-/// every process of the host that calls them. It waits until one in scope maps it.
-pub fn installed() -> Vec<PathBuf> {
-    let folders = LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok());
-    let files = folders.flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = files
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            LIBRARIES.iter().any(|start| name.starts_with(start))
-        })
-        // By the name that the links lead to.
-        .filter_map(|path| fs::canonicalize(path).ok())
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+    /// Lets go of files that nobody has mapped since the latest look, if they have no name any
+    /// more or are a container's: as long as they have probes, their file system stays, and
+    /// the room that they take. Those that were let go of.
+    pub(super) fn let_go(&mut self) -> Vec<FileId> {
+        let idle = self.looked.iter().filter_map(|(key, looked)| {
+            let Looked::Hooked(hooked) = looked else { return None };
+            let unused = !self.users.has(*key);
+            (unused && (key.is_overlaid() || is_deleted(&hooked.file))).then_some(*key)
+        });
+        let idle: HashSet<FileId> = idle.collect();
+        let gone: Vec<FileId> = idle.intersection(&self.idle).copied().collect();
+        for &key in &gone {
+            self.forget(key);
+            self.places.retain(|_, place| *place != key);
+        }
+        self.idle = idle;
+        gone
+    }
 }

@@ -80,6 +80,13 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// One that is no probe.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        let file = rustix::fs::memfd_create("apiscope", MemfdFlags::CLOEXEC);
+        Self { _descriptor: file.expect("make a file in memory") }
+    }
+
     /// Attaches a program. The cookie, which it can ask for, needs a kernel that has
     /// them.
     pub(super) fn new(
@@ -108,8 +115,8 @@ pub(crate) fn try_open() -> Result<()> {
     open(place).map(drop)
 }
 
-/// Opens the event of a place.
-fn open(place: Place<'_>) -> Result<OwnedFd> {
+/// Opens the event of a place, which is probed from here on.
+pub(super) fn open(place: Place<'_>) -> Result<OwnedFd> {
     let kind = fs::read_to_string(KIND).with_context(|| format!("read {KIND}"))?;
     let kind: u32 = kind.trim().parse().with_context(|| format!("read {KIND}"))?;
     let path = CString::new(place.file.as_os_str().as_bytes())?;

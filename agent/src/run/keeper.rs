@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
-    detect::Finding, export::store::Store, inventory::Changes, pipeline::Pipeline,
+    call::Timestamp,
+    detect::Finding,
+    export::{ledger::Line, store::Store},
+    inventory::Changes,
+    pipeline::Pipeline,
     run::confine::Helper,
 };
 
@@ -21,6 +25,7 @@ use crate::{
 struct Batch {
     changes: Changes,
     findings: Vec<Finding>,
+    coverage: Vec<Line>,
 }
 
 /// The state on disk.
@@ -30,23 +35,27 @@ pub struct Keeper {
     writer: Option<JoinHandle<Result<()>>>,
     /// A batch is being written, or waits to be.
     busy: Arc<AtomicBool>,
+    /// When the run began.
+    since: Timestamp,
 }
 
 impl Keeper {
     /// Starts the thread that writes to an open state.
-    pub fn start(mut store: Store, helper: Helper) -> Self {
+    pub fn start(mut store: Store, helper: Helper, since: Timestamp) -> Self {
         let busy = Arc::new(AtomicBool::new(false));
         let (sender, receiver): (_, Receiver<Batch>) = sync_channel(1);
         let writing = Arc::clone(&busy);
         let writer = thread::spawn(move || {
             helper.enter();
+            store.begin_coverage()?;
             for batch in receiver {
                 store.apply(&batch.changes, &batch.findings)?;
+                store.cover(&batch.coverage)?;
                 writing.store(false, Ordering::Release);
             }
             Ok(())
         });
-        Self { sender: Some(sender), writer: Some(writer), busy }
+        Self { sender: Some(sender), writer: Some(writer), busy, since }
     }
 
     /// Passes on what changed, unless the writer is behind: then changes gather where
@@ -63,6 +72,11 @@ impl Keeper {
         let batch = Batch {
             changes: pipeline.inventory_mut().take_changes(),
             findings: findings.into_iter().map(|(finding, _)| finding).collect(),
+            coverage: pipeline
+                .coverage_mut()
+                .take_changes()
+                .map(|row| Line::of(row, self.since))
+                .collect(),
         };
         if sender.send(batch).is_err() { self.lost() } else { Ok(()) }
     }

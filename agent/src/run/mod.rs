@@ -11,6 +11,7 @@ pub mod printer;
 pub mod read;
 pub mod record;
 pub mod replay;
+mod safety;
 pub mod sinks;
 mod verdicts;
 
@@ -29,9 +30,9 @@ use tracing::info;
 
 use crate::{
     call::Timestamp,
-    cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, TransportArg},
+    cli::{CaptureArgs, OutputArg, RunArgs, ScopeArgs, SocketBackendArg, TransportArg},
     probe::{
-        Scope, Settings, Transport,
+        Scope, Settings, Sockets, Transport,
         launch::{self, CommandOutput, Held},
     },
     run::{
@@ -72,8 +73,14 @@ pub fn settings(scope_args: &ScopeArgs, capture: &CaptureArgs) -> Settings {
             TransportArg::Ring => Transport::Ring,
             TransportArg::Perf => Transport::Perf,
         },
+        sockets: match capture.socket_backend {
+            SocketBackendArg::Auto => Sockets::Auto,
+            SocketBackendArg::Syscall => Sockets::Syscall,
+            SocketBackendArg::Function => Sockets::Function,
+        },
         message_budget: capture.message_budget,
         buffer_bytes: capture.buffer,
+        no_return_probes: capture.no_return_probes,
         empty: capture.empty_programs,
         ..Settings::default()
     }
@@ -205,6 +212,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let terminal = output == OutputArg::Tui;
     let needs = Needs { directory, terminal, command: held.is_some() };
     let confined = confine(start, &args.capture, needs);
+    capture.detach_in_thread(&confined)?;
     let runtime = runtime(&confined)?;
     let stop = stop_on_signals(&runtime);
     let mut sinks = Sinks::start(args, output, opened, &runtime, &confined, &capture)?;

@@ -38,6 +38,7 @@ pub fn record(args: &RecordArgs) -> Result<u8> {
     })?;
     let needs = Needs { command: held.is_some(), ..Needs::default() };
     let confined = confine(start, &args.capture, needs);
+    capture.detach_in_thread(&confined)?;
     let runtime = runtime(&confined)?;
     let stop = stop_on_signals(&runtime);
     let command = start_command(&mut capture, &args.scope, held)?;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use crate::{
-    call::Missing,
+    call::{Missing, Timestamp},
     cli::{OutputArg, ReplayArgs, RunArgs},
     detect::Severity,
     event::Event,
@@ -131,7 +131,8 @@ impl Sinks {
     /// A pipeline that goes on from the state on disk.
     pub fn pipeline(&mut self) -> Pipeline {
         let mut pipeline = Pipeline::new(&pipeline::Settings::default());
-        let State { services, endpoints, findings, damaged } = std::mem::take(&mut self.restored);
+        let State { services, endpoints, findings, damaged, coverage: _ } =
+            std::mem::take(&mut self.restored);
         if damaged > 0 {
             tracing::warn!("{damaged} rows of the state are damaged and left out");
         }
@@ -221,6 +222,8 @@ impl Sinks {
         self.metrics.flow(pipeline.stats(), capture.losses());
         self.metrics.coverage(pipeline.coverage());
         self.metrics.probes(capture.probes().attached());
+        self.metrics.spared(capture.spared());
+        self.metrics.ciphertext(capture.probes().witnessed());
         self.metrics.delays(capture.take_delays());
         self.metrics.queue("output", self.printer.dropped());
         self.metrics.queue("findings", pipeline.detectors().dropped());
@@ -280,7 +283,8 @@ impl Sinks {
 
 /// Starts the keeper of a state; what it holds.
 fn keep(store: Option<(Store, State)>, helper: &Helper) -> (Option<Keeper>, Option<State>) {
-    store.map(|(store, state)| (Keeper::start(store, helper.clone()), state)).unzip()
+    let since = Timestamp::now();
+    store.map(|(store, state)| (Keeper::start(store, helper.clone(), since), state)).unzip()
 }
 
 /// Says what a run has seen.

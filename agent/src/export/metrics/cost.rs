@@ -1,4 +1,4 @@
-//! What capture costs, what it may, and what is shed for that.
+//! What capture costs, what it may, what is shed for that, and who is spared.
 
 use std::sync::atomic::AtomicU64;
 
@@ -26,6 +26,8 @@ pub(super) struct CostMetrics {
     budget: Gauge<f64, AtomicU64>,
     usage: Family<Part, Gauge<f64, AtomicU64>>,
     shed: Family<Left, Gauge>,
+    spared: Gauge,
+    ciphertext: Gauge,
 }
 
 impl Metrics {
@@ -43,6 +45,16 @@ impl Metrics {
             let gauge = metrics.shed.get_or_create(&Left { detail: detail.as_str() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Sets how many programs get no probes.
+    pub fn spared(&self, programs: usize) {
+        self.cost.spared.set(i64::try_from(programs).unwrap_or(i64::MAX));
+    }
+
+    /// Sets of how many processes the ciphertext is looked at.
+    pub fn ciphertext(&self, processes: usize) {
+        self.cost.ciphertext.set(i64::try_from(processes).unwrap_or(i64::MAX));
     }
 }
 
@@ -65,6 +77,16 @@ impl CostMetrics {
             "shed_programs",
             "Programs of which less is captured, for the CPU budget, by what still is",
             self.shed.clone(),
+        );
+        own.register(
+            "spared_programs",
+            "Programs that get no probes, because their processes crashed with them",
+            self.spared.clone(),
+        );
+        own.register(
+            "ciphertext_processes",
+            "Processes whose TLS works on buffers in memory, and whose ciphertext is looked at",
+            self.ciphertext.clone(),
         );
     }
 }

@@ -127,7 +127,7 @@ impl Recent {
 
 fn binding(tls: &Tls) -> String {
     match tls.binding {
-        Binding::NestedSyscall => "socket certain".to_owned(),
+        Binding::NestedSyscall | Binding::Ciphertext => "socket certain".to_owned(),
         Binding::RecordLength { confidence } => {
             format!("socket inferred from record lengths, confidence {confidence:.2}")
         }

@@ -1,10 +1,13 @@
 //! From the kernel's buffers to events in order, with what /proc adds to them.
 
+mod spare;
+mod witness;
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use agent_common::{
@@ -25,9 +28,9 @@ use crate::{
     },
     flow::coverage::Program,
     inspect::Inspector,
-    probe::{self, Attached, Probes, Record, Settings, Source, is_gone, mappings},
+    probe::{self, Attached, Candidate, Probes, Record, Settings, Source, is_gone, mappings},
     redact::printable,
-    run::{loads::Loads, verdicts::Verdicts},
+    run::{loads::Loads, safety::Safety, verdicts::Verdicts},
     shed::Load,
 };
 
@@ -54,6 +57,9 @@ const ORDER_MAX: usize = 1 << 18;
 /// Processes whose facts are remembered, at most.
 const PROCESSES_MAX: usize = 65536;
 
+/// Time between two looks for files that probes may be taken away from.
+const LET_GO: Duration = Duration::from_secs(10);
+
 /// Files attached to since the last look at how long that took, at most.
 const DELAYS_MAX: usize = 4096;
 
@@ -79,6 +85,8 @@ pub struct Capture {
     verdicts: Verdicts,
     losses: Losses,
     loads: Loads,
+    safety: Safety,
+    witnessed: witness::Witnessed,
     /// Capture budgets of one message, of programs that have a smaller one than the rest.
     budgets: AHashMap<Program, u32>,
     /// How long files were executed or mapped before probes were in them.
@@ -88,6 +96,8 @@ pub struct Capture {
     scope_all: bool,
     /// Rounds since the latest record.
     quiet: u32,
+    /// When files are looked for that probes may be taken away from.
+    let_go: Instant,
 }
 
 impl Capture {
@@ -104,10 +114,13 @@ impl Capture {
             verdicts: Verdicts::default(),
             losses: Losses::default(),
             loads: Loads::default(),
+            safety: Safety::default(),
+            witnessed: witness::Witnessed::default(),
             budgets: AHashMap::new(),
             delays: Vec::new(),
             early: Vec::new(),
             quiet: 0,
+            let_go: Instant::now() + LET_GO,
             scope_all: settings.scope.all || settings.scope.cgroup.is_some(),
         };
         let now = capture.now();
@@ -115,6 +128,7 @@ impl Capture {
             capture.meet(pid, now);
             capture.look_at(pid, None);
         }
+        capture.try_probes()?;
         if !settings.scope.is_fixed() {
             for path in probe::installed() {
                 capture.attach(&path, &path, None, None);
@@ -143,6 +157,10 @@ impl Capture {
         self.wait()?;
         #[cfg(feature = "kernel-log")]
         self.probes.pass_log();
+        if self.let_go <= Instant::now() {
+            self.let_go = Instant::now() + LET_GO;
+            self.probes.let_go();
+        }
         // Whatever was handed over before this moment is in the buffers now.
         let until = Timestamp(self.now().0.saturating_sub(SETTLE_NS));
         let more = self.drain(out);
@@ -178,8 +196,8 @@ impl Capture {
     }
 
     /// Functions of TLS libraries that probes are attached to, by library.
-    pub fn libraries(&mut self) -> Vec<Attached> {
-        self.probes.libraries().1.list().to_vec()
+    pub fn libraries(&self) -> Vec<Attached> {
+        self.probes.libraries().to_vec()
     }
 
     /// The probes.
@@ -297,8 +315,11 @@ impl Capture {
                 self.judged(mapped.tgid, mapped.time, out);
             }
             Raw::Exit(ref exit) => {
+                let own = self.probes.left(exit.tgid);
+                self.witnessed.left(exit.tgid);
                 if let Some(process) = self.processes.remove(&exit.tgid) {
                     self.loads.ended(&process);
+                    self.ended(&process, exit.signal, own);
                 }
                 if let Some(event) = raw.into_event() {
                     self.merger.push(event, out);
@@ -309,6 +330,7 @@ impl Capture {
                     self.meet(data.tgid, data.time);
                 }
                 self.loads.add(data.tgid, data.payload.len());
+                self.witness(&data);
                 if data.protocol == Protocol::TLS
                     && data.layer == Layer::SOCKET
                     && self.verdicts.is_due(data.tgid, data.time)
@@ -340,6 +362,9 @@ impl Capture {
         };
         self.remember(fork.time, child);
         self.verdicts.forked(fork.parent_tgid, fork.tgid);
+        self.witnessed.left(fork.tgid);
+        let spared = self.safety.spares(self.processes.get(&fork.tgid));
+        self.probes.forked(fork.parent_tgid, fork.tgid, spared);
     }
 
     fn executed(&mut self, exec: &Lifecycle) {
@@ -357,6 +382,8 @@ impl Capture {
         };
         self.remember(exec.time, process);
         self.verdicts.executed(exec.tgid);
+        self.probes.left(exec.tgid);
+        self.witnessed.left(exec.tgid);
         let file = PathBuf::from(format!("/proc/{}/exe", exec.tgid));
         let name = PathBuf::from(&exec.filename);
         self.attach(&file, &name, Some(exec.tgid), Some(exec.time));
@@ -393,9 +420,13 @@ impl Capture {
     /// Attaches to a file that a process executes or maps, `since` when, if that was just
     /// heard of.
     fn attach(&mut self, file: &Path, name: &Path, pid: Option<u32>, since: Option<Timestamp>) {
-        let verdict = match self.probes.mapped(file, name, pid) {
-            Ok((verdict, news)) => {
-                if let Some(library) = news {
+        let process = pid.and_then(|pid| self.processes.get(&pid)).cloned();
+        let spared = self.safety.spares(process.as_ref());
+        let program = self.safety.kind(process.as_ref());
+        let candidate = Candidate { file, name, pid, program, spared };
+        let verdict = match self.probes.mapped(candidate) {
+            Ok(outcome) => {
+                if let Some(library) = outcome.news {
                     debug!("attached to {}", printable(&name.to_string_lossy()));
                     if let Some(since) = since
                         && self.delays.len() < DELAYS_MAX
@@ -405,7 +436,13 @@ impl Capture {
                     }
                     self.early.push(Event::Library(library.index, library.name));
                 }
-                verdict
+                if let (Some(process), Some(key)) = (&process, outcome.key) {
+                    self.safety.maps(process, key);
+                    if spared {
+                        self.part(key);
+                    }
+                }
+                outcome.verdict
             }
             // A process that ended meanwhile is no matter.
             Err(error) if is_gone(file) => {
