@@ -10,11 +10,12 @@ use crate::{MEMORY_MIB, PORT, deploy, document, output, promql, text};
 const RULES: &str = "prometheus/rules/apiscope.yml";
 
 /// The alerts that the runbooks are about.
-pub(crate) const ALERTS: [&str; 7] = [
+pub(crate) const ALERTS: [&str; 8] = [
     "ApiscopeDown",
     "ApiscopeNotCapturing",
     "ApiscopeLosingData",
     "ApiscopeShedding",
+    "ApiscopeSparing",
     "ApiscopeHighMemory",
     "ApiscopeHighErrorRate",
     "ApiscopeNewHighFinding",

@@ -32,6 +32,8 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("apiscope_cpu_budget_cores", &[]),
     ("apiscope_cpu_usage_cores", &["part"]),
     ("apiscope_shed_programs", &["detail"]),
+    ("apiscope_spared_programs", &[]),
+    ("apiscope_ciphertext_processes", &[]),
     ("apiscope_kernel_counter_total", &["name"]),
     ("apiscope_kernel_program_misses_total", &["program"]),
     ("apiscope_decode_errors_total", &["stage"]),

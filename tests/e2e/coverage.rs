@@ -8,8 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use support::{apiscope::Options, child::output, eventually, proof, server::Server, tool};
+use anyhow::{Context as _, Result, bail, ensure};
+use support::{
+    apiscope::{Apiscope, Options, binary},
+    child::output,
+    eventually, proof,
+    server::Server,
+    tool,
+};
 
 use crate::observe;
 
@@ -35,9 +41,12 @@ const CURL: &str = "\
 for n in 1 2 3 4 5 6 7 8; do curl -sk -o /dev/null \"$1/api/items/$n\" || exit 1; done
 curl -s -o /dev/null \"$1/api/items/refused\"; exit 0";
 
+/// What is said of uv, which has rustls and AWS-LC in it.
+const WHY: &str = "rustls with AWS-LC is linked in, and its symbols are gone";
+
 /// nginx that writes down the connection of each request, and has pages that take two
 /// seconds, so that uv does not end before it can be looked at, and a minute.
-fn nginx() -> Result<Server> {
+pub(crate) fn nginx() -> Result<Server> {
     let server = Server::nginx(true)?;
     let path = server.directory().join("nginx.conf");
     let text = fs::read_to_string(&path).context("read nginx.conf")?;
@@ -56,55 +65,127 @@ fn nginx() -> Result<Server> {
 }
 
 /// Connections over which nginx got requests.
-fn connections(server: &Server) -> Result<usize> {
+pub(crate) fn connections(server: &Server) -> Result<usize> {
     let text = fs::read_to_string(server.directory().join("requests"))?;
     Ok(text.lines().collect::<BTreeSet<_>>().len())
 }
 
 /// Observes uv alone while it asks `server` under a path for packages.
-fn uv(server: &Server, path: &str, packages: usize) -> Result<support::apiscope::Apiscope> {
+fn uv(
+    options: Options,
+    script: &str,
+    server: &Server,
+    path: &str,
+    packages: usize,
+) -> Result<Apiscope> {
     let list = server.directory().join("packages");
     let names: Vec<_> = (0..packages).map(|number| format!("package-{number}\n")).collect();
     fs::write(&list, names.concat()).context("write the names")?;
     let index = format!("https://localhost:{}{path}", server.address()?.port());
     let (uv, directory) = (tool("uv")?, server.directory());
-    let command = ["sh".as_ref(), "-c".as_ref(), UV.as_ref(), uv.as_os_str()];
-    let args = [directory.as_os_str(), index.as_ref(), list.as_os_str()];
-    Options::new()?.command(command.into_iter().chain(args))
+    let target = server.target();
+    let command = ["sh".as_ref(), "-c".as_ref(), script.as_ref(), uv.as_os_str()];
+    let args = [directory.as_os_str(), index.as_ref(), list.as_os_str(), target.as_ref()];
+    options.command(command.into_iter().chain(args))
 }
 
-/// Whether a line of the summary is of a program.
-fn is_of(line: &str, program: &Path) -> bool {
-    line.contains(&format!("not read: {}: ", program.display()))
+/// Fails unless a run told, of a program and no other, that so many connections were not
+/// readable, and why: in a warning and at the end. The line at the end.
+pub(crate) fn told_as_opaque<'a>(
+    said: &'a [String],
+    program: &Path,
+    count: usize,
+    why: &str,
+) -> Result<&'a str> {
+    let all = said.join("\n");
+    let lines: Vec<_> = said.iter().filter(|line| line.contains("not read: ")).collect();
+    let plural = if count == 1 { "" } else { "s" };
+    let start = format!("not read: {}: {count} connection{plural}, ", program.display());
+    let [line] = lines[..] else { bail!("not one line: {all}") };
+    ensure!(line.contains(&start), "{count}: {all}");
+    ensure!(line.contains(&format!("TLS not readable: {why}")), "{all}");
+    let warning = format!("TLS of {} is not readable: {why}", program.display());
+    ensure!(said.iter().filter(|line| line.contains(&warning)).count() == 1, "{all}");
+    Ok(line)
+}
+
+/// Requests by curl, each on a connection of its own.
+pub(crate) fn by_curl(count: usize) -> (usize, impl FnOnce(&Server) -> Result<()>) {
+    let requests = move |server: &Server| {
+        for number in 0..count {
+            let url = format!("{}/api/items/{number}", server.target());
+            output(Command::new("curl").args(["-sk", "--http1.1", "-o", "/dev/null", &url]))?;
+        }
+        Ok(())
+    };
+    (count, requests)
+}
+
+/// Fails unless so many connections of clients to a server, of which it is known that it
+/// cannot be read, are told with the reason: the word in metrics, and the text.
+pub(crate) fn server_is_opaque(
+    server: &Server,
+    program: &Path,
+    (count, clients): (usize, impl FnOnce(&Server) -> Result<()>),
+    reason: &str,
+    why: &str,
+) -> Result<()> {
+    let apiscope = observe(Options::new()?, server)?;
+    clients(server)?;
+    let wanted = format!("reason=\"{reason}\"}} {count}");
+    eventually("all connections in the ledger", || {
+        let metrics = apiscope.metrics()?;
+        let told = metrics.iter().any(|(series, value)| {
+            series.starts_with("apiscope_coverage_connections")
+                && format!("{series} {value}").ends_with(&wanted)
+        });
+        Ok(told.then_some(()))
+    })?;
+    let (_, said) = apiscope.stop_with_gaps()?;
+    told_as_opaque(&said, program, count, why).map(drop)
 }
 
 #[test]
 fn connections_of_a_program_with_its_own_tls_are_opaque_and_counted_exactly() -> Result<()> {
     let server = nginx()?;
     let mut nginx = server.start()?;
-    let said = uv(&server, "/paced/", PACKAGES)?.finish_said()?;
+    let said = uv(Options::new()?, UV, &server, "/paced/", PACKAGES)?.finish_said()?;
     nginx.running()?;
     let count = connections(&server)?;
     let uv_said = fs::read_to_string(server.directory().join("said"))?;
     ensure!(count > 0, "uv asked nothing: {uv_said}");
-    let all = said.join("\n");
     let program = fs::canonicalize(tool("uv")?)?;
-    let lines: Vec<_> = said.iter().filter(|line| line.contains("not read: ")).collect();
-    ensure!(lines.len() == 1 && is_of(lines[0], &program), "{all}");
-    let plural = if count == 1 { "" } else { "s" };
-    ensure!(lines[0].contains(&format!(": {count} connection{plural}, ")), "{count}: {all}");
-    ensure!(lines[0].contains("TLS not readable: no known TLS library"), "{all}");
-    ensure!(lines[0].contains("among the servers: localhost"), "{all}");
-    let warning = format!("TLS of {} is not readable: no known TLS library", program.display());
-    ensure!(said.iter().filter(|line| line.contains(&warning)).count() == 1, "{all}");
+    let line = told_as_opaque(&said, &program, count, WHY)?;
+    ensure!(line.contains("among the servers: localhost"), "{line}");
     proof::opaque("rustls, stripped", "uv, client", u64::try_from(count)?)
+}
+
+#[test]
+fn doctor_tells_what_the_latest_run_saw_of_each_program() -> Result<()> {
+    let server = nginx()?;
+    let _nginx = server.start()?;
+    let state = server.directory().join("state");
+    let script = format!("curl -sk -o /dev/null \"$4/api/items/1\"\n{UV}");
+    let options = Options::new()?.state(&state);
+    uv(options, &script, &server, "/paced/", PACKAGES)?.finish_said()?;
+    let mut doctor = Command::new(binary()?);
+    let said = output(doctor.arg("doctor").arg("--state").arg(&state))?;
+    let line = |start: &str, text: &str| {
+        said.lines().any(|line| line.starts_with(start) && line.contains(text))
+    };
+    ensure!(line("ok ", "2 programs with connections"), "{said}");
+    ensure!(line("ok ", "/curl") && line("ok ", "1 connection decoded"), "{said}");
+    let program = fs::canonicalize(tool("uv")?)?.display().to_string();
+    ensure!(line("limited ", &program), "{said}");
+    ensure!(line("limited ", &format!("TLS not readable: {WHY}")), "{said}");
+    Ok(())
 }
 
 #[test]
 fn a_connection_that_stays_open_is_told_within_half_a_minute() -> Result<()> {
     let server = nginx()?;
     let _nginx = server.start()?;
-    let apiscope = uv(&server, "/slow/", 1)?;
+    let apiscope = uv(Options::new()?, UV, &server, "/slow/", 1)?;
     let began = Instant::now();
     let program = fs::canonicalize(tool("uv")?)?;
     let wanted = format!("{{program=\"{}\",", program.display());
@@ -114,7 +195,7 @@ fn a_connection_that_stays_open_is_told_within_half_a_minute() -> Result<()> {
         let opaque = |(series, value): &(String, String)| {
             series.starts_with("apiscope_coverage_connections")
                 && series.contains(&wanted)
-                && series.contains("fate=\"opaque\",reason=\"no_known_library\"")
+                && series.contains("fate=\"opaque\",reason=\"rustls_aws_lc_stripped\"")
                 && value != "0"
         };
         Ok(metrics.into_iter().find(opaque))

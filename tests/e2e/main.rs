@@ -2,7 +2,7 @@
 //! what the clients wrote down: every call exactly once, none lost, none invented.
 //!
 //! Needs root, Go, nginx, lighttpd, node, curl, hey, wget, openssl, NSS, perl, ruby and python3,
-//! and uv, hypercorn, niquests, pycurl and `curl_cffi` as `cargo xtask setup` installs them.
+//! and what `cargo xtask setup` installs from the Python package index and builds.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +15,7 @@ use support::{
     apiscope::{Apiscope, Options},
     call::{Call, Done, all, all_both_ends, compare, compare_complete},
     client::{Client, Conversation, TOGETHER, together},
+    eventually,
     server::Server,
 };
 
@@ -26,6 +27,7 @@ mod discovery;
 mod gnutls;
 mod go;
 mod handshake;
+mod java;
 mod languages;
 mod lifecycle;
 mod nginx;
@@ -35,9 +37,15 @@ mod openssl;
 mod python;
 mod quic;
 mod restart;
+mod returns;
+mod rustls;
+mod safety;
 mod scope;
+mod servers;
 mod shed;
 mod sockets;
+mod stripped;
+mod uring;
 mod wheels;
 
 /// Loopback.
@@ -119,6 +127,37 @@ fn server_sees_all(server: &Server, client: &Client) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
+/// Observes a server whose TLS works on buffers in memory. Its ciphertext is looked at once
+/// that was seen, and from then on it is certain which socket each session has.
+fn server_on_buffers_sees_all(server: &Server, client: Client) -> Result<Vec<Call>> {
+    let apiscope = observe(Options::new()?, server)?;
+    let calls = calls_on_buffers(apiscope, client.interact()?)?;
+    all(&calls, "apiscope.role", "server")?;
+    Ok(calls)
+}
+
+/// Makes calls while one end of them is observed, whose TLS works on buffers in memory: from
+/// when its ciphertext is looked at, every call is seen once, with its right peer.
+fn calls_on_buffers(mut apiscope: Apiscope, mut client: Conversation) -> Result<Vec<Call>> {
+    let first = client.run(CONNECTIONS)?;
+    eventually("a look at the ciphertext", || {
+        let looked = |(name, value): &(String, String)| {
+            name == "apiscope_ciphertext_processes" && value != "0"
+        };
+        Ok(apiscope.metrics()?.iter().any(looked).then_some(()))
+    })?;
+    let done = client.run(count())?;
+    apiscope.settle(first.len() + done.len())?;
+    let (of_first, calls): (Vec<_>, Vec<_>) = apiscope.stop()?.into_iter().partition(|call| {
+        let path = call.text("url.path");
+        first.iter().any(|done| done.path == path)
+    });
+    compare_complete(&done, &calls)?;
+    all(&calls, "apiscope.binding", "ciphertext")?;
+    peers(first, &of_first)?;
+    Ok(calls)
+}
+
 /// Where sessions are bound to sockets by inference: every call must be seen once, and
 /// whoever is named as its peer must be. The number of calls whose peer is known.
 fn peers(done: Vec<Done>, calls: &[Call]) -> Result<usize> {
@@ -137,7 +176,7 @@ fn peers(done: Vec<Done>, calls: &[Call]) -> Result<usize> {
             ensure!(call.client_port().is_none(), "a peer without a binding: {}", call.0);
             continue;
         }
-        ensure!(["record_length", "nested_syscall"].contains(&binding), "{}", call.0);
+        ensure!(["ciphertext", "record_length", "nested_syscall"].contains(&binding), "{}", call.0);
         let port = ports.get(call.text("url.path")).context("a path that nobody requested")?;
         ensure!(call.client_port() == *port, "the peer was {port:?}: {}", call.0);
         known += 1;

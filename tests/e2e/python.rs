@@ -1,8 +1,12 @@
 //! CPython's own servers: threads, TLS, IPv6, unix sockets.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use support::{
     apiscope::Options,
     call::{Call, all, all_by_library},
@@ -66,4 +70,28 @@ fn a_server_on_a_unix_socket_alone_tells_its_calls() -> Result<()> {
     let calls = server_sees_all(&server, &Client::python(&server, count(), 4)?.close())?;
     ensure!(calls.iter().all(|call| call.client_port().is_none()), "a unix socket has no port");
     Ok(())
+}
+
+/// Fails unless sessions of several processes of a server were at one address: forked
+/// processes have the same heap. Else nothing would be proven.
+pub(crate) fn shares_addresses(server: &Server) -> Result<()> {
+    let text = fs::read_to_string(server.directory().join("sessions"))?;
+    let mut processes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in text.lines() {
+        let (process, session) = line.split_once(' ').context("a session has a process")?;
+        processes.entry(session).or_default().insert(process);
+    }
+    let together = processes.values().map(BTreeSet::len).max();
+    ensure!(together > Some(1), "no address was used twice: {text}");
+    Ok(())
+}
+
+#[test]
+fn sessions_at_the_same_address_in_forked_processes_are_kept_apart() -> Result<()> {
+    let server = Server::python("prefork", V4, true)?;
+    let client = Client::python(&server, count(), 6)?;
+    let calls = server_sees_all(&server, &client)?;
+    all(&calls, "apiscope.binding", "nested_syscall")?;
+    shares_addresses(&server)?;
+    proof::whole("OpenSSL 3.0", "CPython, forked workers with sessions at equal addresses", &calls)
 }

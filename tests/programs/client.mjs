@@ -1,17 +1,21 @@
 // Makes requests over keep-alive connections and writes down what it did, a JSON object
-// per request: client.mjs URL COUNT CONNECTIONS OUT
+// per request: client.mjs URL COUNT CONNECTIONS OUT [--interactive]
+//
+// With --interactive, every line "run N" on standard input makes N requests more on the
+// connections that are open, and is answered with "done N".
 
 import { createHash } from "node:crypto";
 import { appendFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import { connect } from "node:net";
+import { createInterface } from "node:readline";
 
 const METHODS = ["GET", "POST", "PUT", "DELETE"];
 const NAMES = { 7: "missing", 11: "created", 13: "moved" };
 const READY_MS = 60_000;
 
-const [target, count, connections, out] = process.argv.slice(2);
+const [target, count, connections, out, interactive] = process.argv.slice(2);
 const url = new URL(target);
 const module = url.protocol === "https:" ? https : http;
 const agent = new module.Agent({ keepAlive: true, maxSockets: Number(connections) });
@@ -72,6 +76,20 @@ while (!(await accepts())) {
   if (Date.now() > deadline) throw new Error(`nothing listens at ${target}`);
   await new Promise((resolve) => setTimeout(resolve, 20));
 }
-const lines = await Promise.all(Array.from({ length: Number(count) }, (_, number) => exchange(number)));
-appendFileSync(out, lines.map((line) => JSON.stringify(line) + "\n").join(""));
+
+let made = 0;
+async function batch(size) {
+  const lines = await Promise.all(Array.from({ length: size }, (_, at) => exchange(made + at)));
+  made += size;
+  appendFileSync(out, lines.map((line) => JSON.stringify(line) + "\n").join(""));
+}
+
+await batch(Number(count));
+if (interactive === "--interactive") {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const size = Number(line.split(" ")[1]);
+    await batch(size);
+    console.log(`done ${size}`);
+  }
+}
 agent.destroy();

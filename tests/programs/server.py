@@ -9,19 +9,40 @@ KIND is how connections are served:
     forking    a process per connection, which reads and answers
     handoff    the parent reads each request, a forked child answers it
     dup        answers go out on a duplicate of the socket's descriptor
+    prefork    eight processes, forked before the first connection, accept connections;
+               they write the address of each TLS session beside the certificate
     asyncio    asyncio.start_server: TLS is done on memory buffers
+    prefork-asyncio  the same in eight processes
 """
 
 import argparse
 import asyncio
+import ctypes
 import hashlib
 import http.server
 import io
 import json
 import os
+import signal
 import socket
 import socketserver
 import ssl
+
+
+# include/uapi/linux/prctl.h
+PR_SET_PDEATHSIG = 1
+
+# Where processes that were forked before write down their sessions.
+SESSIONS = None
+
+
+def write_down(connection):
+    """Writes down the process and where its TLS session is."""
+    # PySSLSocket, Modules/_ssl.c: the object's head, the socket, the session.
+    place = id(connection._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p)
+    session = ctypes.c_void_p.from_address(place).value
+    with open(SESSIONS, "a") as file:
+        file.write(f"{os.getpid()} {session:x}\n")
 
 
 def answer(method, path, body):
@@ -92,12 +113,22 @@ class DupHandler(Handler):
         self.wfile = os.fdopen(os.dup(self.connection.fileno()), "wb", buffering=0)
 
 
+class PreforkHandler(Handler):
+    """Writes down where its TLS session is."""
+
+    def setup(self):
+        super().setup()
+        write_down(self.connection)
+
+
 class Forking(socketserver.ForkingMixIn, http.server.HTTPServer):
     """A process per connection."""
 
 
 async def converse(reader, writer):
     """Serves one asyncio connection."""
+    if SESSIONS:
+        write_down(writer.get_extra_info("ssl_object"))
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -119,8 +150,8 @@ async def converse(reader, writer):
         writer.close()
 
 
-async def serve_asyncio(options, context):
-    server = await asyncio.start_server(converse, options.address, options.port, ssl=context)
+async def serve_asyncio(listener, context):
+    server = await asyncio.start_server(converse, sock=listener, ssl=context)
     async with server:
         await server.serve_forever()
 
@@ -133,6 +164,7 @@ def make_server(options):
         "threading": (http.server.ThreadingHTTPServer, Handler),
         "forking": (Forking, Handler),
         "handoff": (http.server.ThreadingHTTPServer, HandoffHandler),
+        "prefork": (http.server.HTTPServer, PreforkHandler),
         "dup": (http.server.ThreadingHTTPServer, DupHandler),
     }[options.kind]
 
@@ -142,6 +174,14 @@ def make_server(options):
         request_queue_size = 128
 
     return Server((options.address, options.port), handler)
+
+
+def fork_workers():
+    """Goes on in eight processes, which end with the first."""
+    for _ in range(7):
+        if os.fork() == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            return
 
 
 def main():
@@ -158,8 +198,15 @@ def main():
     if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.certificate, options.key)
-    if options.kind == "asyncio":
-        asyncio.run(serve_asyncio(options, context))
+    if options.kind.startswith("prefork"):
+        global SESSIONS
+        SESSIONS = os.path.join(os.path.dirname(options.certificate), "sessions")
+    if options.kind.endswith("asyncio"):
+        family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
+        listener = socket.create_server((options.address, options.port), family=family)
+        if SESSIONS:
+            fork_workers()
+        asyncio.run(serve_asyncio(listener, context))
         return
     server = make_server(options)
     if context:
@@ -167,6 +214,8 @@ def main():
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
+    if SESSIONS:
+        fork_workers()
     server.serve_forever()
 
 

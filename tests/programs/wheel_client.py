@@ -4,6 +4,7 @@ it did: wheel_client.py PACKAGE TARGET COUNT OUT"""
 import hashlib
 import io
 import json
+import os
 import socket
 import sys
 import time
@@ -55,6 +56,23 @@ def by_curl_cffi():
     return request
 
 
+def by_pyqwest():
+    """pyqwest: reqwest, linked with rustls and AWS-LC."""
+    from pyqwest import SyncClient, SyncHTTPTransport
+
+    with open(os.path.join(os.path.dirname(OUT), "certificate.pem"), "rb") as file:
+        certificate = file.read()
+    transport = SyncHTTPTransport(tls_ca_cert=certificate, follow_redirects=False, timeout=60.0)
+    client = SyncClient(transport)
+
+    def request(method, url, body):
+        fields = {"Content-Type": "application/json"} if body else {}
+        answer = client.execute(method, url, fields, body or None)
+        return answer.status, bytes(answer.content), int(answer.headers["x-port"])
+
+    return request
+
+
 def wait_for(target):
     host, port = target.split("://")[1].split(":")
     for _ in range(3000):
@@ -67,8 +85,11 @@ def wait_for(target):
 
 
 def main():
-    request = {"pycurl": by_pycurl, "curl_cffi": by_curl_cffi}[PACKAGE]()
+    makers = {"pycurl": by_pycurl, "curl_cffi": by_curl_cffi, "pyqwest": by_pyqwest}
+    request = makers[PACKAGE]()
     wait_for(TARGET)
+    # What is used within 100 ms of having been loaded is not seen for sure.
+    time.sleep(0.5)
     with open(OUT, "w") as done:
         for number in range(int(COUNT)):
             method = METHODS[number % 4]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use agent_common::record::{DataFlags, Direction, Family, FlowId, Layer, Protocol, Tuple};
+use agent_common::{
+    limits::TLS_RECORD_START,
+    record::{DataFlags, Direction, Family, FlowId, Layer, Protocol, Tuple},
+};
 use apiscope::{
     call::{Process, Timestamp},
     event::{Clock, Data, End, Event, Unix, file},
@@ -18,6 +21,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("both-ends", both_ends()),
         ("lost-record", lost_record()),
+        ("tls-by-ciphertext", tls_by_ciphertext()),
         ("tls-by-length", tls_by_length()),
         ("tls-nested", tls_nested()),
         ("unix", unix()),
@@ -121,11 +125,25 @@ impl Script {
 
     /// TLS records of these lengths begin on a socket.
     fn records(&mut self, flow: &mut Flow, direction: Direction, lens: &[u16]) {
-        let header = |len: &u16| [[23, 3, 3].as_slice(), &len.to_be_bytes()].concat();
-        let headers: Vec<u8> = lens.iter().flat_map(header).collect();
+        let start = |len: &u16| {
+            let mut start = [[23, 3, 3].as_slice(), &len.to_be_bytes()].concat();
+            start.resize(TLS_RECORD_START, 0);
+            start
+        };
+        let starts: Vec<u8> = lens.iter().flat_map(start).collect();
         let len = lens.iter().map(|len| u32::from(*len) + 5).sum();
-        let mut data = flow.next(direction, &headers, len);
+        let mut data = flow.next(direction, &starts, len);
         data.flags = data.flags.union(DataFlags::TLS_RECORDS);
+        self.data(data);
+    }
+
+    /// A TLS record with this header and ciphertext, of a key that does not go on by it.
+    fn ciphertext(&mut self, flow: &mut Flow, direction: Direction, header: [u8; 5], cipher: u8) {
+        let mut start = header.to_vec();
+        start.extend([cipher; 8]);
+        start.resize(TLS_RECORD_START, 0);
+        let mut data = flow.clone().next(direction, &start, 261);
+        data.flags = flow.data.flags.union(DataFlags::TLS_RECORDS);
         self.data(data);
     }
 
@@ -259,6 +277,30 @@ fn tls_by_length() -> Vec<u8> {
     script.send(&mut hidden, Direction::EGRESS, EMPTY);
     script.events.push(Event::Exit(Timestamp(script.now), SERVER));
     script.end(&session);
+    script.end(&socket);
+    script.recording()
+}
+
+/// A library that shows its ciphers: a key for each direction, and what they encrypt.
+fn tls_by_ciphertext() -> Vec<u8> {
+    let mut script = Script::new();
+    let mut socket = tls_socket(&mut script, 23, CLIENT, inet(40003, 443));
+    let mut keys = [0xcafe_0000, 0xcafe_1000].map(|id| {
+        let mut key = Flow::new(id, CLIENT, Layer::TLS, Protocol::HTTP1, Tuple::default());
+        (key.data.library, key.data.flags) = (1, DataFlags::HALF);
+        key
+    });
+    let [opens, seals] = &mut keys;
+    for (messages, number) in [([REQUEST, RESPONSE], 1), ([POLL, EMPTY], 3)] {
+        script.send(seals, Direction::EGRESS, messages[0]);
+        script.ciphertext(seals, Direction::EGRESS, [0; 5], number);
+        script.ciphertext(&mut socket, Direction::EGRESS, [23, 3, 3, 1, 0], number);
+        script.ciphertext(&mut socket, Direction::INGRESS, [23, 3, 3, 1, 0], number + 1);
+        script.ciphertext(opens, Direction::INGRESS, [0; 5], number + 1);
+        script.send(opens, Direction::INGRESS, messages[1]);
+    }
+    script.end(opens);
+    script.end(seals);
     script.end(&socket);
     script.recording()
 }

@@ -133,6 +133,11 @@ impl Apiscope {
         })
     }
 
+    /// Fails when it has ended, with what it said.
+    pub fn running(&mut self) -> Result<()> {
+        self.process.running()
+    }
+
     /// What each of its threads may do, the one that captures first.
     pub fn threads(&self) -> Result<Vec<Status>> {
         Status::of_threads(self.process.pid())
@@ -185,9 +190,28 @@ impl Apiscope {
         Ok(self.process.stderr().so_far())
     }
 
+    /// Waits until the command has ended, which must succeed; the calls, of which some may
+    /// not have been readable, and what the agent said.
+    pub fn finish_with_gaps(mut self) -> Result<(Vec<Call>, Vec<String>)> {
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the run ended with {status}\n{}", self.process.said());
+        Ok((self.parse()?, self.process.stderr().so_far()))
+    }
+
     /// Asks the agent to end; the calls. It ends as it was told, or as its command does
     /// that it has told.
     pub fn stop(mut self) -> Result<Vec<Call>> {
+        self.end()?;
+        self.calls()
+    }
+
+    /// The same; of the calls some may not have been readable. And what the agent said.
+    pub fn stop_with_gaps(mut self) -> Result<(Vec<Call>, Vec<String>)> {
+        self.end()?;
+        Ok((self.parse()?, self.process.stderr().so_far()))
+    }
+
+    fn end(&mut self) -> Result<()> {
         self.process.running()?;
         self.process.signal(Signal::TERM)?;
         let status = self.process.wait()?;
@@ -196,7 +220,7 @@ impl Apiscope {
             "the run ended with {status}\n{}",
             self.process.said()
         );
-        self.calls()
+        Ok(())
     }
 
     /// Sends the agent a signal.
@@ -262,6 +286,10 @@ impl Apiscope {
         let opaque = self.process.stderr().so_far();
         let opaque = opaque.iter().find(|line| line.contains("TLS not readable"));
         ensure!(opaque.is_none(), "something is opaque\n{}", self.process.said());
+        self.parse()
+    }
+
+    fn parse(&self) -> Result<Vec<Call>> {
         let lines = self.process.stdout().so_far();
         lines.iter().map(|line| Call::parse(line)).collect()
     }

@@ -174,7 +174,7 @@ pub fn all_by_library(calls: &[Call], name: &str) -> Result<()> {
 }
 
 /// Major and minor version of the kernel.
-fn kernel_version() -> Result<(u32, u32)> {
+pub fn kernel_version() -> Result<(u32, u32)> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split('.').map(str::parse);

@@ -175,3 +175,11 @@ pub fn python_of(suite: &str) -> Result<Vec<OsString>> {
         root.join("usr/bin/python3").into(),
     ])
 }
+
+/// The library that Python's `ssl` is linked with.
+pub fn python_library() -> Result<String> {
+    let script = "import _ssl; print([line.split()[-1] for line in open('/proc/self/maps') \
+                  if 'libssl.so' in line][0])";
+    let mut command = Command::new(python()?);
+    Ok(output(command.args(["-c", script]))?.trim().to_owned())
+}

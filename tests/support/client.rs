@@ -1,7 +1,12 @@
 //! Clients of the servers: `client.py`, `wheel_client.py`, `client.mjs`, `client.pl` and
 //! `client.go`.
 
-use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Command};
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -117,6 +122,14 @@ impl Client {
         Ok(Self { command, out })
     }
 
+    /// With a folder in which Python looks for packages first.
+    #[must_use]
+    pub fn packages(mut self, folder: &Path) -> Self {
+        let path = format!("PYTHONPATH={}", folder.display());
+        self.command.splice(0..0, ["env".into(), path.into()]);
+        self
+    }
+
     /// The command that runs it.
     pub fn command(&self) -> &[OsString] {
         &self.command
@@ -174,6 +187,11 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Tells it to make requests; does not wait.
     pub fn tell(&mut self, count: usize) -> Result<()> {
         self.told += 1;

@@ -12,7 +12,7 @@ pub mod server;
 pub mod status;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -54,6 +54,17 @@ pub fn scaled(calls: usize) -> usize {
     (calls / divisor).max(CALLS_MIN.min(calls))
 }
 
+/// Fails on anything but a guest of `cargo xtask vm`.
+pub fn ensure_guest() -> Result<()> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
+    let command_line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
+    ensure!(
+        name.trim() == "guest" && command_line.contains("panic=-1"),
+        "runs in a guest alone: cargo xtask vm"
+    );
+    Ok(())
+}
+
 /// A directory that goes away with the test.
 pub fn directory() -> Result<TempDir> {
     tempfile::Builder::new().prefix("apiscope-test-").tempdir().context("make a directory")
@@ -61,9 +72,18 @@ pub fn directory() -> Result<TempDir> {
 
 /// A program of the Python environment that `cargo xtask setup` makes.
 pub fn tool(name: &str) -> Result<PathBuf> {
+    installed(&Path::new("venv/bin").join(name))
+}
+
+/// `tests/programs/rustls`, which `cargo xtask setup` builds.
+pub fn rustls_server() -> Result<PathBuf> {
+    installed(Path::new("rustls/release/rustls-server"))
+}
+
+fn installed(path: &Path) -> Result<PathBuf> {
     let test = env::current_exe().context("find the test")?;
     let target = test.ancestors().nth(3).context("find the target directory")?;
-    let path = target.join("venv/bin").join(name);
+    let path = target.join(path);
     ensure!(path.is_file(), "{} is not there: cargo xtask setup --tests", path.display());
     Ok(path)
 }

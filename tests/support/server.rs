@@ -15,7 +15,7 @@ use crate::{
     child::{self, Process, output},
     directory,
     go::{self, Build},
-    net, program,
+    net, program, rustls_server, tool,
 };
 
 /// Makes a certificate for localhost; its file and that of its key.
@@ -23,6 +23,9 @@ pub fn certificate(directory: &Path) -> Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    // Some clients take no authority for a server, and no name but these.
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    openssl.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
     openssl.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
     output(openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate))?;
     Ok((certificate, key))
@@ -63,6 +66,16 @@ impl Server {
         Ok(Self { directory, address: Some(address), tls, command })
     }
 
+    /// nginx with two workers, which has the kernel send its files.
+    pub fn nginx_sendfile() -> Result<Self> {
+        let server = Self::nginx(false)?;
+        let configuration = server.directory().join("nginx.conf");
+        let text = fs::read_to_string(&configuration).context("read nginx.conf")?;
+        fs::write(&configuration, text.replace("sendfile off", "sendfile on"))
+            .context("write nginx.conf")?;
+        Ok(server)
+    }
+
     /// nginx with two workers, over no later version than TLS 1.2.
     pub fn nginx_tls_1_2() -> Result<Self> {
         let server = Self::nginx(true)?;
@@ -90,6 +103,154 @@ impl Server {
         Ok(Self { directory, address: Some(address), tls: true, command })
     }
 
+    /// haproxy, which passes requests on to another server, over TLS too.
+    pub fn haproxy(upstream: &Self) -> Result<Self> {
+        let directory = directory()?;
+        let path = directory.path();
+        let (certificate, key) = certificate(path)?;
+        let both = fs::read_to_string(certificate)? + &fs::read_to_string(key)?;
+        fs::write(path.join("both.pem"), both).context("write a certificate")?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let text = fs::read_to_string(program("haproxy.cfg")).context("read haproxy.cfg")?;
+        let text = text
+            .replace("DIRECTORY", &path.display().to_string())
+            .replace("PORT", &address.port().to_string())
+            .replace("UPSTREAM", &upstream.address()?.port().to_string());
+        let configuration = path.join("haproxy.cfg");
+        fs::write(&configuration, text).context("write haproxy.cfg")?;
+        let command = vec!["haproxy".into(), "-db".into(), "-f".into(), configuration.into()];
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// Gunicorn over TLS: four processes that were forked from one, of two threads each.
+    pub fn gunicorn() -> Result<Self> {
+        let args = ["--preload", "--workers=4", "--worker-class=gthread", "--threads=2"];
+        Self::web_app("gunicorn", "web_app:wsgi", |address, certificate, key| {
+            let mut args: Vec<OsString> = args.map(Into::into).into();
+            args.extend(["--bind".into(), address.to_string().into()]);
+            args.extend(["--certfile".into(), certificate.into(), "--keyfile".into(), key.into()]);
+            args
+        })
+    }
+
+    /// Uvicorn over TLS.
+    pub fn uvicorn() -> Result<Self> {
+        Self::web_app("uvicorn", "web_app:asgi", |address, certificate, key| {
+            let mut args: Vec<OsString> = vec!["--lifespan=off".into(), "--no-access-log".into()];
+            args.extend(["--host".into(), address.ip().to_string().into()]);
+            args.extend(["--port".into(), address.port().to_string().into()]);
+            args.extend(["--ssl-certfile".into(), certificate.into()]);
+            args.extend(["--ssl-keyfile".into(), key.into()]);
+            args
+        })
+    }
+
+    /// Granian over TLS: a server in Rust, with rustls and ring.
+    pub fn granian() -> Result<Self> {
+        Self::web_app("granian", "web_app:asgi", |address, certificate, key| {
+            let args = ["--interface=asgi", "--http=1", "--no-ws", "--workers=1"];
+            let mut args: Vec<OsString> = args.map(Into::into).into();
+            args.extend(["--host".into(), address.ip().to_string().into()]);
+            args.extend(["--port".into(), address.port().to_string().into()]);
+            args.extend(["--ssl-certificate".into(), certificate.into()]);
+            args.extend(["--ssl-keyfile".into(), key.into()]);
+            args
+        })
+    }
+
+    /// hyper over TLS, by rustls with AWS-LC.
+    pub fn rustls() -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command: Vec<OsString> = vec![rustls_server()?.into()];
+        command.extend([address.to_string().into(), certificate.into(), key.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// A Python package that runs `web_app.py`.
+    fn web_app(
+        package: &str,
+        app: &str,
+        args: impl FnOnce(SocketAddr, PathBuf, PathBuf) -> Vec<OsString>,
+    ) -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command: Vec<OsString> = vec!["env".into(), "PYTHONDONTWRITEBYTECODE=1".into()];
+        let programs = program("").display().to_string();
+        command.push(format!("PYTHONPATH={programs}").into());
+        command.extend([tool(package)?.into(), app.into()]);
+        command.extend(args(address, certificate, key));
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// `Server.java`, which is Java's own.
+    pub fn java() -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let store = directory.path().join("keys.p12");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkcs12", "-export", "-passout", "pass:password", "-in"]);
+        openssl.arg(certificate).arg("-inkey").arg(key).arg("-out").arg(&store);
+        output(&mut openssl)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command: Vec<OsString> = vec!["java".into(), program("Server.java").into()];
+        command.extend([address.port().to_string().into(), store.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// `grpc_peer.py` as a server.
+    pub fn grpc() -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let mut command: Vec<OsString> = vec![tool("python")?.into(), "-B".into()];
+        command.extend([program("grpc_peer.py").into(), "server".into()]);
+        command.extend([address.port().to_string().into(), certificate.into(), key.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
+    /// The command of `grpc_peer.py` as its client, which makes so many calls, each on a
+    /// connection of its own.
+    pub fn grpc_client(&self, count: usize) -> Result<Vec<OsString>> {
+        let mut command: Vec<OsString> = vec![tool("python")?.into(), "-B".into()];
+        command.extend([program("grpc_peer.py").into(), "client".into()]);
+        command.push(self.address()?.port().to_string().into());
+        command.push(self.directory().join("certificate.pem").into());
+        command.push(count.to_string().into());
+        Ok(command)
+    }
+
+    /// `NettyServer.java`: Netty, with OpenSSL by netty-tcnative.
+    pub fn netty() -> Result<Self> {
+        const PARTS: [&str; 8] = [
+            "tcnative",
+            "common",
+            "buffer",
+            "transport",
+            "handler",
+            "codec",
+            "codec-http",
+            "resolver",
+        ];
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        // Debian's Netty looks for another name than Debian's library has, and the library
+        // for its own name behind links.
+        let library = "/usr/lib/x86_64-linux-gnu/jni/libnetty-tcnative.so";
+        let copy = directory.path().join("libnetty_tcnative.so");
+        fs::copy(library, copy).with_context(|| format!("copy {library}"))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let jars = PARTS.map(|part| format!("/usr/share/java/netty-{part}.jar"));
+        let mut command: Vec<OsString> = vec!["java".into(), "-cp".into()];
+        command.push(jars.join(":").into());
+        command.push(format!("-Djava.library.path={}", directory.path().display()).into());
+        command.push(program("NettyServer.java").into());
+        command.extend([address.port().to_string().into(), certificate.into(), key.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
     /// `server.rb`, which is Ruby's own.
     pub fn ruby() -> Result<Self> {
         let directory = directory()?;
@@ -108,6 +269,12 @@ impl Server {
     /// A server of `server.py`, over TLS, by the Python of another release of Debian.
     pub fn python_of(suite: &str, kind: &str) -> Result<Self> {
         Self::python_by(child::python_of(suite)?, kind, IpAddr::V4(Ipv4Addr::LOCALHOST), true)
+    }
+
+    /// A server of `server.py` by the Python of a container: what it reads has the same paths
+    /// there.
+    pub fn python_in_container(ip: IpAddr, tls: bool) -> Result<Self> {
+        Self::python_by(vec!["/usr/bin/python3".into(), "-B".into()], "threading", ip, tls)
     }
 
     fn python_by(python: Vec<OsString>, kind: &str, ip: IpAddr, tls: bool) -> Result<Self> {

@@ -49,7 +49,22 @@ in_root devtmpfs /dev
 in_root devpts /dev/pts
 in_root tmpfs /dev/shm
 in_root tmpfs /run
-in_root cgroup2 /sys/fs/cgroup
+# Version 1 as systemd has it: a hierarchy for each controller that this kernel still has
+# one for, and one for names alone.
+cgroups_1() {
+    in_root tmpfs /sys/fs/cgroup
+    for controller in $(awk '!/^#/ && $4 { print $1 }' /proc/cgroups) name=systemd; do
+        at=/root/sys/fs/cgroup/${controller#name=}
+        mkdir "$at"
+        case $controller in name=*) controller=none,$controller ;; esac
+        mount -t cgroup -o "$controller" cgroup "$at" || fail "mount the cgroup $controller"
+    done
+}
+
+case $(cat /proc/cmdline) in
+*apiscope.cgroup=1*) cgroups_1 ;;
+*) in_root cgroup2 /sys/fs/cgroup ;;
+esac
 in_root tracefs /sys/kernel/tracing
 in_root bpf /sys/fs/bpf
 
@@ -57,8 +72,11 @@ ip link set lo up || fail "bring lo up"
 hostname guest
 
 cp /command /root/run/command
+# Moved over the root of all, as a system's start does it: otherwise the kernel tells files
+# of containers as below /root.
+cd /root && mount -o move . / || fail "move the root"
 echo "vm-init: ready"
-chroot /root /bin/sh /run/command
+chroot . /bin/sh /run/command
 echo $? > /dev/ttyS1
 echo "vm-init: done"
 end

@@ -1,21 +1,13 @@
 //! Whole-host observation, which is allowed in a guest and nowhere else: a machine also
 //! runs what is not ours to watch.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
-use support::{apiscope::Options, child::output, client::Client, server::Server};
+use anyhow::{Result, ensure};
+use support::{apiscope::Options, child::output, client::Client, ensure_guest, server::Server};
 
-/// Fails on anything but a guest of `cargo xtask vm`.
-fn ensure_guest() -> Result<()> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
-    let command_line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
-    ensure!(
-        name.trim() == "guest" && command_line.contains("panic=-1"),
-        "runs in a guest alone: cargo xtask vm"
-    );
-    Ok(())
-}
+mod container;
+mod containers;
 
 #[test]
 fn a_server_that_the_agent_did_not_start_is_seen() -> Result<()> {
