@@ -16,6 +16,8 @@ use clap::Parser;
 mod bench;
 mod bpf;
 mod demo;
+mod fuzz;
+mod guests;
 mod lint;
 mod matrix;
 mod python;
@@ -38,7 +40,9 @@ enum Task {
     Lint,
     /// The project's own rules: file length, fixtures, metrics in the README.
     Tidy,
-    /// Runs a command as root in a virtual machine with another kernel.
+    /// Runs every fuzz target for a short time.
+    Fuzz,
+    /// Runs a command as root in a virtual machine with another kernel; without one, the tests.
     Vm(vm::Args),
     /// Shows which TLS stack is captured on which kernel, by the tests that prove it.
     Matrix(matrix::Args),
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Task::Bpf(args) => bpf::task(&args),
         Task::Lint => lint::task(),
         Task::Tidy => tidy::task(),
+        Task::Fuzz => fuzz::task(),
         Task::Vm(args) => return vm::task(&args),
         Task::Matrix(args) => matrix::task(&args),
         Task::Test(args) => test::task(&args),

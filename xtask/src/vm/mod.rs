@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
     sync::mpsc,
@@ -15,18 +15,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{command, find, quote, root, say, target};
+use self::console::{Console, Phase, show};
+use crate::{
+    guests,
+    shell::{command, find, quote, root, say, target},
+};
 
+mod console;
 mod cpio;
 mod initramfs;
 pub(crate) mod kernel;
-
-/// What `init.sh` says just before the command, and just after it.
-const READY: &str = "vm-init: ready";
-const DONE: &str = "vm-init: done";
-
-/// Lines of a guest's start that are kept, to be shown if it does not get ready.
-const BOOT_LINES: usize = 200;
 
 /// Lines that a guest may tell.
 const TOLD_MAX: usize = 1000;
@@ -39,6 +37,15 @@ pub(crate) struct Args {
     /// The kernel: 5.10, 6.1, 6.12, sid, or all of them one after the other.
     #[arg(long, value_name = "NAME", default_value = "6.1")]
     kernel: String,
+    /// The same as --kernel all.
+    #[arg(long, conflicts_with = "kernel")]
+    all_kernels: bool,
+    /// Version of cgroups that the guest has.
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "2")]
+    cgroup: Cgroup,
+    /// Without a command: only what `cargo xtask test` runs in guests.
+    #[arg(long, conflicts_with = "command")]
+    few: bool,
     /// Emulated processors. Two may panic a guest that patches its own kernel under load.
     #[arg(long, default_value_t = 1)]
     smp: u8,
@@ -48,14 +55,31 @@ pub(crate) struct Args {
     /// Seconds that the command may take.
     #[arg(long, default_value_t = 900)]
     timeout: u64,
-    /// The command and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    /// The command and its arguments. Without one, the tests that are for guests and the
+    /// whole capture suite run, and a report tells of each kernel.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+/// Version of the control groups that a guest has mounted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Cgroup {
+    /// A hierarchy for each controller.
+    #[value(name = "1")]
+    V1,
+    /// One hierarchy.
+    #[value(name = "2")]
+    V2,
+}
+
+impl Cgroup {
+    /// Its number.
+    pub(crate) const fn version(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
 }
 
 /// What a guest is and does.
@@ -64,6 +88,8 @@ pub(crate) struct Guest {
     pub(crate) smp: u8,
     /// Memory, in MiB.
     pub(crate) memory: u32,
+    /// Which version of cgroups it mounts.
+    pub(crate) cgroup: Cgroup,
     /// How long the command may take.
     pub(crate) timeout: Duration,
     /// A shell script, run in the repository.
@@ -90,15 +116,20 @@ pub(crate) fn task(args: &Args) -> ExitCode {
 }
 
 fn run_all(args: &Args) -> Result<u8> {
+    let kernels = kernel::named(if args.all_kernels { "all" } else { &args.kernel })?;
+    if args.command.is_empty() {
+        return Ok(u8::from(!guests::report(&kernels, args.few)?));
+    }
     let words: Vec<String> = args.command.iter().map(|word| quote(word)).collect();
     let guest = Guest {
         smp: args.smp,
         memory: args.memory,
+        cgroup: args.cgroup,
         timeout: Duration::from_secs(args.timeout),
         script: words.join(" "),
     };
     let mut first = 0;
-    for kernel in kernel::named(&args.kernel)? {
+    for kernel in kernels {
         let status = guest.run(kernel, None)?.status;
         if first == 0 {
             first = status;
@@ -184,7 +215,13 @@ impl Guest {
                 "-virtfs",
                 "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap",
             ])
-            .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
+            .args([
+                "-append",
+                &format!(
+                    "console=ttyS0 panic=-1 oops=panic quiet apiscope.cgroup={}",
+                    self.cgroup.version()
+                ),
+            ])
             .arg("-kernel")
             .arg(&image.vmlinuz)
             .arg("-initrd")
@@ -242,118 +279,5 @@ impl Guest {
         }
         console.show_boot()?;
         Ok((console.fault.panic, told))
-    }
-}
-
-/// How far a guest is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Phase {
-    #[default]
-    Boot,
-    Command,
-    End,
-}
-
-impl Phase {
-    fn what(self) -> &'static str {
-        match self {
-            Self::Boot => "the guest's start",
-            Self::Command => "the command",
-            Self::End => "the guest's end",
-        }
-    }
-}
-
-/// What a guest prints, of which only the command's part is shown as it comes.
-#[derive(Default)]
-struct Console {
-    phase: Phase,
-    boot: Vec<String>,
-    fault: Fault,
-}
-
-impl Console {
-    /// Takes a line and returns what to show of it.
-    fn line(&mut self, line: &str) -> Option<String> {
-        self.fault.see(line);
-        match (self.phase, line.trim_end()) {
-            // The firmware leaves what clears the screen in front of it.
-            (Phase::Boot, line) if line.ends_with(READY) => self.phase = Phase::Command,
-            (Phase::Boot, _) => {
-                if self.boot.len() < BOOT_LINES {
-                    self.boot.push(line.chars().filter(|char| !char.is_control()).collect());
-                }
-            }
-            (Phase::Command, text) => {
-                let Some(rest) = text.strip_suffix(DONE) else {
-                    return Some(line.trim_end_matches('\r').to_owned());
-                };
-                self.phase = Phase::End;
-                // The command's last line may have had no end.
-                return (!rest.is_empty()).then(|| rest.to_owned());
-            }
-            (Phase::End, _) => {}
-        }
-        None
-    }
-
-    /// Shows the start of a guest that did not get ready.
-    fn show_boot(&self) -> Result<()> {
-        if self.phase != Phase::Boot {
-            return Ok(());
-        }
-        self.boot.iter().try_for_each(|line| show(line))
-    }
-}
-
-/// What the console says about a kernel that failed.
-///
-/// Only a panic counts, and every oops becomes one: the words of an oops alone may
-/// be the command's own.
-#[derive(Default)]
-struct Fault {
-    first: Option<String>,
-    panic: Option<String>,
-}
-
-impl Fault {
-    fn see(&mut self, line: &str) {
-        if self.first.is_none() && (line.contains("BUG: ") || line.contains("Oops: ")) {
-            self.first = Some(line.trim().to_owned());
-        }
-        if self.panic.is_none() && line.contains("Kernel panic - not syncing") {
-            self.panic = Some(self.first.take().unwrap_or_else(|| line.trim().to_owned()));
-        }
-    }
-}
-
-fn show(line: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("write the guest's output")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_commands_lines_are_shown() {
-        let mut console = Console::default();
-        assert_eq!(console.line("\u{1b}c\u{1b}[2JSeaBIOS\r"), None);
-        assert_eq!(console.line("\u{1b}[?7l\u{1b}[2Jvm-init: ready\r"), None);
-        assert_eq!(console.phase, Phase::Command);
-        assert_eq!(console.line("hello\r").unwrap(), "hello");
-        assert_eq!(console.line("no end of linevm-init: done\r").unwrap(), "no end of line");
-        assert_eq!(console.line("[    3.5] reboot: Power down\r"), None);
-        assert_eq!(console.boot, ["c[2JSeaBIOS"]);
-    }
-
-    #[test]
-    fn a_panic_is_reported_by_the_oops_before_it() {
-        let mut fault = Fault::default();
-        fault.see("[  3.1] Oops: int3: 0000 [#1] PREEMPT SMP");
-        assert_eq!(fault.panic, None);
-        fault.see("[  3.2] Kernel panic - not syncing: Fatal exception");
-        assert_eq!(fault.panic.unwrap(), "[  3.1] Oops: int3: 0000 [#1] PREEMPT SMP");
     }
 }
