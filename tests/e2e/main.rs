@@ -28,6 +28,7 @@ mod gnutls;
 mod go;
 mod handshake;
 mod java;
+mod ktls;
 mod languages;
 mod lifecycle;
 mod nginx;

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::{
@@ -31,6 +31,10 @@ pub fn certificate(directory: &Path) -> Result<(PathBuf, PathBuf)> {
     Ok((certificate, key))
 }
 
+/// In nginx.conf: what has the kernel send files, and versions of TLS.
+const SENDFILE: (&str, &str) = ("sendfile off", "sendfile on");
+const VERSIONS: &str = "TLSv1.2 TLSv1.3";
+
 /// A server that can be started: by a test, or by the agent.
 #[derive(Debug)]
 pub struct Server {
@@ -43,15 +47,24 @@ pub struct Server {
 impl Server {
     /// nginx with two workers.
     pub fn nginx(tls: bool) -> Result<Self> {
+        Self::nginx_with(tls, &[])
+    }
+
+    /// nginx with another configuration: each text is replaced by the one beside it.
+    fn nginx_with(tls: bool, edits: &[(&str, &str)]) -> Result<Self> {
         let directory = directory()?;
         let path = directory.path();
         certificate(path)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
         let text = fs::read_to_string(program("nginx.conf")).context("read nginx.conf")?;
-        let text = text.replace("DIRECTORY", &path.display().to_string()).replace(
-            "PORT LISTEN",
-            &format!("{}{}", address.port(), if tls { " ssl" } else { "" }),
-        );
+        let listen = format!("{}{}", address.port(), if tls { " ssl" } else { "" });
+        let mut text = text
+            .replace("DIRECTORY", &path.display().to_string())
+            .replace("PORT LISTEN", &listen);
+        for (before, after) in edits {
+            ensure!(text.contains(before), "nginx.conf has no {before:?}");
+            text = text.replace(before, after);
+        }
         let configuration = path.join("nginx.conf");
         fs::write(&configuration, text).context("write nginx.conf")?;
         fs::create_dir(path.join("static")).context("make a directory")?;
@@ -68,22 +81,18 @@ impl Server {
 
     /// nginx with two workers, which has the kernel send its files.
     pub fn nginx_sendfile() -> Result<Self> {
-        let server = Self::nginx(false)?;
-        let configuration = server.directory().join("nginx.conf");
-        let text = fs::read_to_string(&configuration).context("read nginx.conf")?;
-        fs::write(&configuration, text.replace("sendfile off", "sendfile on"))
-            .context("write nginx.conf")?;
-        Ok(server)
+        Self::nginx_with(false, &[SENDFILE])
+    }
+
+    /// nginx with two workers, which has the kernel do TLS, and send its files over it.
+    pub fn nginx_ktls() -> Result<Self> {
+        let ktls = "TLSv1.2 TLSv1.3; ssl_conf_command Options KTLS";
+        Self::nginx_with(true, &[SENDFILE, (VERSIONS, ktls)])
     }
 
     /// nginx with two workers, over no later version than TLS 1.2.
     pub fn nginx_tls_1_2() -> Result<Self> {
-        let server = Self::nginx(true)?;
-        let configuration = server.directory().join("nginx.conf");
-        let text = fs::read_to_string(&configuration).context("read nginx.conf")?;
-        let text = text.replace("TLSv1.2 TLSv1.3", "TLSv1.2");
-        fs::write(&configuration, text).context("write nginx.conf")?;
-        Ok(server)
+        Self::nginx_with(true, &[(VERSIONS, "TLSv1.2")])
     }
 
     /// lighttpd with GnuTLS, which passes requests on to another server.

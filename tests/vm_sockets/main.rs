@@ -79,12 +79,15 @@ fn watch(backend: &str) -> Result<Seen> {
         // Heads and bodies in one call, from several buffers.
         Pair::with_files(Server::nginx(false)?)?,
     ];
-    let sends_files = Pair::with_files(Server::nginx_sendfile()?)?;
+    let sends_files = [
+        Pair::with_files(Server::nginx_sendfile()?)?,
+        Pair::with_files(Server::nginx_ktls()?)?,
+    ];
     let outside = Server::nginx(false)?;
     let _outside = outside.start()?;
 
     let mut script = String::new();
-    for pair in whole.iter().chain([&sends_files]) {
+    for pair in whole.iter().chain(&sends_files) {
         pair.line(&mut script)?;
     }
     let address = outside.address()?;
@@ -95,7 +98,7 @@ fn watch(backend: &str) -> Result<Seen> {
     let mut apiscope = options.script(&script, [TOGETHER])?;
     apiscope.wait_ready()?;
     // Each program may take as long as anything may.
-    for programs in 1..=whole.len() + 1 {
+    for programs in 1..=whole.len() + sends_files.len() {
         let seen = || Ok((apiscope.count() >= programs * COUNT).then_some(()));
         eventually("the calls of a program", seen)?;
     }
@@ -113,9 +116,11 @@ fn watch(backend: &str) -> Result<Seen> {
     }
 
     let facts = |call: Done| (call.path, call.status, call.response_size);
-    let mut done: Vec<_> = sends_files.client.done()?.into_iter().map(facts).collect();
-    let found = sends_files.take(&mut calls);
-    seen.sent.extend(found.iter().map(|call| facts(call.done())));
+    let mut done = Vec::new();
+    for pair in &sends_files {
+        done.extend(pair.client.done()?.into_iter().map(facts));
+        seen.sent.extend(pair.take(&mut calls).iter().map(|call| facts(call.done())));
+    }
     done.sort();
     seen.sent.sort();
     ensure!(seen.sent == done, "{:?}\nis not\n{done:?}", seen.sent);

@@ -17,9 +17,40 @@ use crate::{
 const KERNELS: &[(&str, &str)] =
     &[("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("sid", "sid")];
 
-/// What the guest needs before it sees the machine's root, and `veth` for tests
-/// with network namespaces.
-const MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth"];
+/// What the guest needs before it sees the machine's root, and for tests: `veth` for those
+/// with network namespaces, `tls` and its ciphers for those with TLS in the kernel.
+const MODULES: &[Module] = &[
+    Module::needed("virtio_pci"),
+    Module::needed("9pnet_virtio"),
+    Module::needed("9p"),
+    Module::needed("overlay"),
+    Module::needed("veth"),
+    Module::needed("tls"),
+    Module::if_there("aes_generic"),
+    Module::if_there("ctr"),
+    Module::if_there("ghash-generic"),
+    Module::if_there("gcm"),
+];
+
+/// A module by its name.
+struct Module {
+    name: &'static str,
+    /// Kernels that lack it have what it does elsewhere.
+    optional: bool,
+}
+
+impl Module {
+    const fn needed(name: &'static str) -> Self {
+        Self { name, optional: false }
+    }
+
+    const fn if_there(name: &'static str) -> Self {
+        Self { name, optional: true }
+    }
+}
+
+/// Where it is kept which modules were asked for.
+const ASKED: &str = "asked";
 
 /// The plain image: the `-cloud-` images lack 9p.
 const PACKAGE: &str = "linux-image-amd64";
@@ -65,9 +96,12 @@ impl Kernel {
     /// Puts the kernel into the cache unless it is there.
     pub(crate) fn fetch(self) -> Result<()> {
         let kept = self.directory();
-        if kept.join("release").exists() {
+        if fs::read_to_string(kept.join(ASKED)).is_ok_and(|kept| kept == asked()) {
             say(&format!("kernel {}: in {}", self.name, kept.display()));
             return Ok(());
+        }
+        if kept.exists() {
+            fs::remove_dir_all(&kept).with_context(|| format!("remove {}", kept.display()))?;
         }
         say(&format!("kernel {}: download {PACKAGE} of Debian {}", self.name, self.suite));
         let work = cache().join("kernels").join(format!("{}-partial", self.name));
@@ -143,9 +177,14 @@ fn keep(tree: &Path, kept: &Path) -> Result<()> {
             "-S",
             &release,
             "--show-depends",
-            module,
-        ]))
-        .with_context(|| format!("find the module {module} of {release}"))?;
+            module.name,
+        ]));
+        let listed = match listed {
+            Err(_) if module.optional => continue,
+            other => {
+                other.with_context(|| format!("find the module {} of {release}", module.name))?
+            }
+        };
         for file in listed.lines().filter_map(|line| line.strip_prefix("insmod ")) {
             let file = file.trim().to_owned();
             if !modules.contains(&file) {
@@ -168,7 +207,13 @@ fn keep(tree: &Path, kept: &Path) -> Result<()> {
         .find(|file| file.is_file())
         .with_context(|| format!("the package of {release} holds no kernel"))?;
     fs::copy(&image, kept.join("vmlinuz")).with_context(|| format!("copy {}", image.display()))?;
-    fs::write(kept.join("release"), release).context("write the kernel's release")
+    fs::write(kept.join("release"), release).context("write the kernel's release")?;
+    fs::write(kept.join(ASKED), asked()).context("write the names of the modules")
+}
+
+/// The modules that were asked for: with others, a kernel in the cache is of no use.
+fn asked() -> String {
+    MODULES.iter().map(|module| module.name).collect::<Vec<_>>().join(" ")
 }
 
 /// A module as the kernel takes it: older kernels do not unpack it themselves.

@@ -1,0 +1,49 @@
+//! TLS that the kernel encrypts (kTLS): what goes over the socket is plaintext to the process
+//! and ciphertext to the network.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use support::{
+    apiscope::Options,
+    call::{Done, all},
+    client::{Client, TOGETHER, together},
+    proof,
+    server::Server,
+};
+
+/// Requests, a half of them for files, which the kernel reads too.
+const COUNT: usize = 1000;
+
+#[test]
+fn calls_of_a_server_that_lets_the_kernel_do_tls_are_seen_once() -> Result<()> {
+    let before = sessions()?;
+    let server = Server::nginx_ktls()?;
+    let client = Client::python(&server, support::scaled(COUNT), 2)?.with("--static");
+    let observed = Options::new()?.script(TOGETHER, together(&server, &client))?;
+    let (calls, _) = observed.finish_with_gaps()?;
+    let facts = |call: Done| (call.path, call.status, call.response_size, call.port);
+    let mut done: Vec<_> = client.done()?.into_iter().map(facts).collect();
+    let mut seen: Vec<_> = calls.iter().map(|call| facts(call.done())).collect();
+    done.sort();
+    seen.sort();
+    ensure!(!seen.is_empty() && seen == done, "{seen:?}\nis not\n{done:?}");
+    all(&calls, "apiscope.binding", "nested_syscall")?;
+    all(&calls, "url.scheme", "https")?;
+    // Where the kernel cannot, OpenSSL does it by itself.
+    match before {
+        None => Ok(()),
+        Some(before) => {
+            ensure!(sessions()?.is_some_and(|after| after > before), "the kernel did no TLS");
+            proof::whole("OpenSSL 3.0, TLS by the kernel", "nginx", &calls)
+        }
+    }
+}
+
+/// Sessions that the kernel has encrypted for (Documentation/networking/tls.rst); `None` where
+/// it cannot.
+fn sessions() -> Result<Option<u64>> {
+    let Ok(text) = fs::read_to_string("/proc/net/tls_stat") else { return Ok(None) };
+    let line = text.lines().find_map(|line| line.strip_prefix("TlsTxSw"));
+    line.context("TlsTxSw")?.trim().parse().map(Some).context("parse TlsTxSw")
+}
