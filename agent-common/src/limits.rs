@@ -23,9 +23,9 @@ pub const BUDGET_HEADS: u32 = 4096;
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 pub const BUDGET_LINES: u32 = CLASS_SIZES[0] as u32;
 
-/// Bytes that are copied of the first record of each direction of a TLS connection,
-/// when it holds a hello message, which is not encrypted. Post-quantum key shares make
-/// client hellos of about 2 KiB.
+/// Bytes that are copied of each direction of a TLS connection at most, for what is not
+/// encrypted there: the client's hello, and that of the server with its certificate.
+/// Post-quantum key shares make client hellos of about 2 KiB.
 pub const TLS_HELLO: u64 = 4096;
 
 /// TLS records that one record reports.

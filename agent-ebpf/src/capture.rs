@@ -19,6 +19,14 @@ use crate::{
     kernel::{read, read_user},
 };
 
+/// Content types of TLS records (RFC 8446 section 5.1, RFC 5246 section 6.2.1).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+pub(crate) const APPLICATION_DATA: u8 = 23;
+
+/// Type of the handshake message with the server's hello.
+const SERVER_HELLO: u8 = 2;
+
 /// Where a call's bytes are in the process's memory.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -329,15 +337,11 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
         let ingress = call.facts().direction == Direction::INGRESS;
         let bound = (*state).bound != 0;
         let left = (&raw mut (*state).hello_left).cast::<u32>().add(usize::from(!ingress));
-        if emit::offset(state, call.facts().direction) == 0
+        let offset = emit::offset(state, call.facts().direction);
+        if (offset == 0 || *left > 0)
             && let Some(look) = peek(call, source)
-            // A handshake record (RFC 8446 section 5.1).
-            && look.word as u8 == 22
-            && let Some(len) = classify::tls_record(look.word)
         {
-            let most = TLS_HELLO as u32;
-            let len = if len + 5 > most { most } else { len + 5 };
-            *left = len;
+            *left = handshake(look.word, offset, *left);
         }
         let mut captured = *left;
         if captured > 0 {
@@ -357,6 +361,32 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
             records(state, call, work);
         }
         advance(state, call.facts().direction, call.facts().len);
+    }
+}
+
+/// How many bytes are taken of a direction from here on for its handshake. They are not
+/// encrypted in the client's hello, and of a server, up to TLS 1.2, as far as its
+/// certificate; `word` begins with what moves now.
+#[inline(always)]
+fn handshake(word: u64, offset: u64, left: u32) -> u32 {
+    let most = TLS_HELLO as u32;
+    let kind = word as u8;
+    let record = classify::tls_record(word);
+    // The message begins behind the header of its record, which programs may read alone.
+    let server = |word: u64| word as u8 == SERVER_HELLO;
+    match record {
+        Some(len) if offset == 0 && kind == HANDSHAKE => {
+            if server(word >> 40) || len + 5 > most {
+                most
+            } else {
+                len + 5
+            }
+        }
+        _ if offset == 0 => 0,
+        _ if offset == 5 && server(word) => most - 5,
+        // The handshake is encrypted from there on.
+        Some(_) if kind == CHANGE_CIPHER_SPEC || kind == APPLICATION_DATA => 0,
+        _ => left,
     }
 }
 

@@ -251,13 +251,13 @@ impl Connection {
 pub struct Tls {
     /// File name of the library or executable whose functions were hooked.
     pub library: Arc<str>,
-    /// What its hello messages said.
+    /// What its handshake said.
     pub handshake: Arc<Handshake>,
     /// How the session was bound to its socket.
     pub binding: Binding,
 }
 
-/// What the hello messages of a TLS handshake said; `None` for what was not seen.
+/// What a TLS handshake said before it was encrypted; `None` for what was not seen.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Handshake {
     /// Negotiated version, `1.0` to `1.3`.
@@ -270,6 +270,25 @@ pub struct Handshake {
     pub server_name: Option<Arc<str>>,
     /// JA4 fingerprint of the client.
     pub ja4: Option<Arc<str>>,
+    /// Certificate of the server. From TLS 1.3 on that is encrypted, and a session that is
+    /// resumed has none.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// What the certificate of a server says (RFC 5280). Nobody verified it here, and its names
+/// are cut at 256 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// Distinguished name of whom it is for.
+    pub subject: Box<str>,
+    /// Distinguished name of who issued it.
+    pub issuer: Box<str>,
+    /// The hosts that it is for, names and addresses; 16 at most.
+    pub names: Box<[Box<str>]>,
+    /// When it begins to be valid, in seconds since the Unix epoch.
+    pub not_before: i64,
+    /// When it ends to be valid, in seconds since the Unix epoch.
+    pub not_after: i64,
 }
 
 /// How a TLS session was bound to the socket that carried it.

@@ -1,4 +1,4 @@
-//! What the hello messages of TLS say, as the server's side sees it.
+//! What the handshake of TLS says before it is encrypted.
 
 use std::process::Command;
 
@@ -60,4 +60,31 @@ fn version_and_cipher_of_tls_1_3_are_told() -> Result<()> {
     let ja4 = call.text("apiscope.tls.client.ja4");
     ensure!(ja4.len() == 36 && ja4.starts_with("t13d"), "{ja4}");
     Ok(())
+}
+
+/// A request to `$1` by TLS of the version `$2` at most.
+const OF_CLIENT: &str = "curl -sk --tls-max \"$2\" -o /dev/null \"$1/api/items/1?q=secret-1\"";
+
+/// Fails unless the call tells the certificate of the tests' servers.
+fn has_certificate(call: &Call) -> Result<()> {
+    is(call, "tls.server.subject", "CN=localhost")?;
+    is(call, "tls.server.issuer", "CN=localhost")?;
+    let valid = call.text("tls.server.not_before") < call.text("tls.server.not_after");
+    let names = call.0.get("apiscope.tls.server.names");
+    let right = names == Some(&serde_json::json!(["localhost", "127.0.0.1"]));
+    ensure!(valid && right, "{}", call.0);
+    Ok(())
+}
+
+#[test]
+fn the_certificate_is_told_where_it_is_not_encrypted() -> Result<()> {
+    has_certificate(&call(&["-tls1_2"])?)?;
+    let new = call(&["-tls1_3"])?;
+    ensure!(new.text("tls.server.subject").is_empty(), "{}", new.0);
+    // curl reads the header of each record by a system call of its own.
+    let server = Server::nginx(true)?;
+    let _nginx = server.start()?;
+    let calls = Options::new()?.script(OF_CLIENT, [&server.target(), "1.2"])?.finish()?;
+    ensure!(calls.len() == 1, "{} calls", calls.len());
+    calls.iter().try_for_each(has_certificate)
 }

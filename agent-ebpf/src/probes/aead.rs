@@ -27,15 +27,11 @@ use aya_ebpf::{
 };
 
 use crate::{
-    capture::{self, Source, Work},
+    capture::{self, APPLICATION_DATA, Source, Work},
     emit::{self, Call, Facts},
     kernel::{Counters, now, read_user},
     maps::{EMPTY_CALL, TLS_CALLS},
-    probes::{
-        Caller, TlsCall,
-        session::{self, APPLICATION_DATA},
-        tls::own_stack,
-    },
+    probes::{Caller, TlsCall, session, tls::own_stack},
     registers::argument,
     scope, settings,
 };

@@ -21,14 +21,11 @@ use aya_ebpf::{
 };
 
 use crate::{
+    capture::APPLICATION_DATA,
     classify,
     kernel::Counters,
     maps::TLS_CALLS,
-    probes::{
-        Caller, TlsCall,
-        session::{self, APPLICATION_DATA},
-        tls::own_stack,
-    },
+    probes::{Caller, TlsCall, session, tls::own_stack},
     scope, settings,
 };
 

@@ -18,9 +18,6 @@ use crate::{
     scope, settings,
 };
 
-/// Content type of application data (RFC 8446 section 5.1).
-pub(super) const APPLICATION_DATA: u8 = 23;
-
 /// A session, or a key, is told of with ciphertext so often: the agent knows its socket then,
 /// or never will.
 const TOLD_MAX: u32 = 8;

@@ -154,6 +154,21 @@ fn handshake(handshake: &Handshake, object: &mut Object<'_>) {
     if let Some(ja4) = &handshake.ja4 {
         object.put("apiscope.tls.client.ja4", &**ja4);
     }
+    if let Some(certificate) = &handshake.certificate {
+        object.put("tls.server.subject", &*certificate.subject);
+        object.put("tls.server.issuer", &*certificate.issuer);
+        for (name, seconds) in [
+            ("tls.server.not_before", certificate.not_before),
+            ("tls.server.not_after", certificate.not_after),
+        ] {
+            if let Ok(time) = jiff::Timestamp::from_second(seconds) {
+                object.put(name, &time.to_string());
+            }
+        }
+        if !certificate.names.is_empty() {
+            object.put("apiscope.tls.server.names", &certificate.names);
+        }
+    }
 }
 
 fn endpoint(end: &str, at: Endpoint<'_>, object: &mut Object<'_>) {

@@ -20,6 +20,7 @@ pub(crate) mod sample;
 pub mod sniff;
 pub mod stream;
 pub mod table;
+pub mod tls_certificate;
 pub mod tls_cipher;
 pub mod tls_hello;
 mod tls_record;

@@ -65,22 +65,23 @@ impl ServerHello {
 pub struct NotHello;
 
 /// Bytes that are taken one by one; running out is no error.
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
     /// The next `len` bytes, or `None`.
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(head)
     }
 
-    fn number<const N: usize>(&mut self) -> Option<usize> {
+    /// A number of `N` bytes, the most significant first.
+    pub(super) fn number<const N: usize>(&mut self) -> Option<usize> {
         Some(self.take(N)?.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)))
     }
 
     /// A vector whose length is in `N` bytes before it.
-    fn vector<const N: usize>(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn vector<const N: usize>(&mut self) -> Option<&'a [u8]> {
         let len = self.number::<N>()?;
         self.take(len)
     }

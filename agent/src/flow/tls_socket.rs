@@ -1,4 +1,4 @@
-//! A socket that carries TLS: what its hello messages say.
+//! A socket that carries TLS: what its handshake says before it is encrypted.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use agent_common::{limits::TLS_HELLO, record::Direction};
 
 use super::{
     carrier::Content,
+    tls_certificate,
     tls_hello::{self, Hello, ServerHello},
     tls_record::RecordStart,
 };
@@ -27,7 +28,7 @@ const ALERT_LEN: u16 = 19;
 const HANDSHAKE_MAX: u64 = 16 * 1024;
 
 /// What is known of a TLS socket. Holds at most the first [`TLS_HELLO`] bytes of each
-/// direction, and only until its hello was read.
+/// direction, and only until they have told what they can.
 #[derive(Debug, Default)]
 pub(super) struct TlsSocket {
     /// First bytes of each direction, until they have told what they can.
@@ -55,64 +56,109 @@ pub(super) struct Carried {
     pub(super) bytes: [u64; 2],
 }
 
+/// The first bytes of a direction.
 #[derive(Debug, Default)]
 struct Start {
     bytes: Vec<u8>,
-    done: bool,
+    awaited: Awaited,
+}
+
+/// What the first bytes of a direction have still to tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Awaited {
+    #[default]
+    Hello,
+    /// Of a server, up to TLS 1.2.
+    Certificate,
+    Nothing,
 }
 
 impl TlsSocket {
     /// Takes the first bytes of a direction. Returns true when they made the
     /// server's hello known.
     pub(super) fn hello(&mut self, data: &Data) -> bool {
-        let [ingress, egress] = &mut self.starts;
-        let start = if data.direction == Direction::INGRESS { ingress } else { egress };
-        if start.done {
+        let side = usize::from(data.direction.0 & 1);
+        let Some(start) = self.starts.get_mut(side) else { return false };
+        if start.awaited == Awaited::Nothing {
             return false;
         }
         let before = start.bytes.len() as u64;
         if data.offset != before {
-            // Joined midway, or something was lost: no hello can be read any more.
-            start.done = data.offset > before;
+            if data.offset > before {
+                // Joined midway, or something was lost: nothing can be read any more.
+                *start = Start { bytes: Vec::new(), awaited: Awaited::Nothing };
+            }
             return false;
         }
+        let mut start = std::mem::take(start);
         let room = usize::try_from(TLS_HELLO.saturating_sub(before)).unwrap_or(0);
         start.bytes.extend_from_slice(data.payload.get(..room).unwrap_or(&data.payload));
+        let server = self.server.is_some();
+        if start.awaited == Awaited::Hello {
+            start.awaited = self.read_hello(&start.bytes, data.direction);
+        }
+        if start.awaited == Awaited::Certificate {
+            start.awaited = self.read_certificate(&start.bytes);
+        }
         let full = start.bytes.len() as u64 >= TLS_HELLO;
         let cut = u64::from(data.len) > data.payload.len() as u64;
-        let parsed = tls_hello::parse(&start.bytes);
-        // No more is copied than the first record.
-        let whole = start.bytes.len() >= 5 && start.bytes.len() as u64 >= whole_len(&start.bytes);
-        start.done = full || cut || whole;
-        let mut news = false;
-        let len = whole_len(&start.bytes);
-        match parsed {
-            Ok(None) => {}
-            Err(tls_hello::NotHello) => start.done = true,
+        if full || cut {
+            start.awaited = Awaited::Nothing;
+        }
+        if start.awaited == Awaited::Nothing {
+            start.bytes = Vec::new();
+        }
+        if let Some(place) = self.starts.get_mut(side) {
+            *place = start;
+        }
+        self.server.is_some() != server
+    }
+
+    /// Reads the hello at the start of a direction, and says what is awaited then.
+    fn read_hello(&mut self, bytes: &[u8], direction: Direction) -> Awaited {
+        let len = whole_len(bytes);
+        // One that is split over records is read as far as the first goes.
+        let whole = bytes.len() >= 5 && bytes.len() as u64 >= len;
+        let more = if whole { Awaited::Nothing } else { Awaited::Hello };
+        match tls_hello::parse(bytes) {
+            Ok(None) => more,
+            Err(tls_hello::NotHello) => Awaited::Nothing,
             Ok(Some(Hello::Client(hello))) => {
-                start.done |= hello.complete;
-                self.client = Some(data.direction);
+                self.client = Some(direction);
                 self.hello_len = len;
                 let handshake = Arc::make_mut(&mut self.handshake);
                 handshake.server_name = hello.server_name;
                 handshake.ja4 = hello.ja4;
+                if hello.complete { Awaited::Nothing } else { more }
             }
             Ok(Some(Hello::Server(hello))) => {
-                start.done |= hello.complete;
-                news = hello.version.is_some() && self.server.is_none();
-                if news {
+                let complete = hello.complete;
+                if hello.version.is_some() && self.server.is_none() {
                     let handshake = Arc::make_mut(&mut self.handshake);
                     handshake.version = hello.version;
                     handshake.cipher = Some(hello.cipher);
                     handshake.protocol.clone_from(&hello.protocol);
                     self.server = Some(hello);
                 }
+                match complete {
+                    true if self.is_old() => Awaited::Certificate,
+                    true => Awaited::Nothing,
+                    false => more,
+                }
             }
         }
-        if start.done {
-            start.bytes = Vec::new();
+    }
+
+    /// Reads the certificate behind a server's hello, and says what is awaited then.
+    fn read_certificate(&mut self, bytes: &[u8]) -> Awaited {
+        match tls_certificate::parse(bytes) {
+            Ok(None) => Awaited::Certificate,
+            Ok(Some(certificate)) => {
+                Arc::make_mut(&mut self.handshake).certificate = Some(certificate.into());
+                Awaited::Nothing
+            }
+            Err(tls_certificate::NoCertificate) => Awaited::Nothing,
         }
-        news
     }
 
     /// Takes the starts of records that began; `reached` is how far each direction has
@@ -174,7 +220,7 @@ impl TlsSocket {
 
     /// Gives up reading hellos that are not complete.
     pub(super) fn give_up(&mut self) {
-        self.starts = [(); 2].map(|()| Start { bytes: Vec::new(), done: true });
+        self.starts = [(); 2].map(|()| Start { bytes: Vec::new(), awaited: Awaited::Nothing });
     }
 
     /// Bytes held.
@@ -222,6 +268,21 @@ mod tests {
         assert_eq!((handshake.version, handshake.cipher), (Some("1.3"), Some(0x1302)));
         assert!(handshake.ja4.is_some());
         assert_eq!((news, socket.held()), (1, 0));
+    }
+
+    #[test]
+    fn the_certificate_behind_an_old_hello_is_read_and_not_kept() {
+        let flight = bytes(include_str!("../../../tests/fixtures/tls/tls12-flight.hex"));
+        for crumb in [1, 5, 100, 4096] {
+            let mut socket = TlsSocket::default();
+            let mut news = 0;
+            for (at, part) in flight.chunks(crumb).enumerate() {
+                news += u32::from(socket.hello(&sample::data(part, (at * crumb) as u64)));
+            }
+            let certificate = socket.handshake.certificate.as_deref().unwrap();
+            assert_eq!(&*certificate.issuer, "CN=Example CA");
+            assert_eq!((news, socket.held()), (1, 0));
+        }
     }
 
     #[test]

@@ -289,14 +289,20 @@ fn call(page: &mut Page, row: &CallRow) {
 }
 
 fn handshake(page: &mut Page, handshake: &Handshake) {
-    let Handshake { version, cipher, protocol, server_name, ja4 } = handshake;
+    let Handshake { version, cipher, protocol, server_name, ja4, certificate } = handshake;
     let cipher = cipher.map(tls_cipher::text);
+    let certificate = certificate.as_deref();
+    let ends = certificate.and_then(|it| jiff::Timestamp::from_second(it.not_after).ok());
+    let ends = ends.map(|time| time.to_string());
     let facts = [
         ("TLS version", *version),
         ("cipher suite", cipher.as_deref()),
         ("ALPN", protocol.as_deref()),
         ("server name", server_name.as_deref()),
         ("client JA4", ja4.as_deref()),
+        ("certificate of", certificate.map(|it| &*it.subject)),
+        ("issued by", certificate.map(|it| &*it.issuer)),
+        ("valid until", ends.as_deref()),
     ];
     for (name, text) in facts {
         if let Some(text) = text {

@@ -13,7 +13,7 @@ use super::{
     BodyFacts, CallRow, EndpointFacts, EndpointRow, Model, Run, Snapshot, Tab, Theme, Traffic, draw,
 };
 use crate::{
-    call::{Cause, Handshake, Missing, Role, Timestamp},
+    call::{Cause, Certificate, Handshake, Missing, Role, Timestamp},
     detect::{Finding, Severity},
     export::coverage::Gap,
     inventory::EndpointKey,
@@ -72,11 +72,18 @@ fn endpoint(key: EndpointKey, calls: u64, rate: f64, statuses: &[(u16, u64)]) ->
 
 fn handshake() -> Arc<Handshake> {
     Arc::new(Handshake {
-        version: Some("1.3"),
-        cipher: Some(0x1302),
-        protocol: None,
+        version: Some("1.2"),
+        cipher: Some(0xc030),
+        protocol: Some("http/1.1".into()),
         server_name: Some("orders.example".into()),
         ja4: Some("t13d3111h2_e8f1e7e78f70_1f22a2ca17c4".into()),
+        certificate: Some(Arc::new(Certificate {
+            subject: "O=Example, CN=orders.example".into(),
+            issuer: "CN=Example CA".into(),
+            names: ["orders.example".into()].into(),
+            not_before: 1_767_225_600,
+            not_after: 1_798_761_600,
+        })),
     })
 }
 
