@@ -1,15 +1,13 @@
 //! TLS that the kernel encrypts (kTLS): what goes over the socket is plaintext to the process
 //! and ciphertext to the network.
 
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use support::{
     apiscope::Options,
     call::{Done, all},
     client::{Client, TOGETHER, together},
     proof,
-    server::Server,
+    server::{Server, ktls_sessions},
 };
 
 /// Requests, a half of them for files, which the kernel reads too.
@@ -17,7 +15,7 @@ const COUNT: usize = 1000;
 
 #[test]
 fn calls_of_a_server_that_lets_the_kernel_do_tls_are_seen_once() -> Result<()> {
-    let before = sessions()?;
+    let before = ktls_sessions()?;
     let server = Server::nginx_ktls()?;
     let client = Client::python(&server, support::scaled(COUNT), 2)?.with("--static");
     let observed = Options::new()?.script(TOGETHER, together(&server, &client))?;
@@ -34,16 +32,8 @@ fn calls_of_a_server_that_lets_the_kernel_do_tls_are_seen_once() -> Result<()> {
     match before {
         None => Ok(()),
         Some(before) => {
-            ensure!(sessions()?.is_some_and(|after| after > before), "the kernel did no TLS");
+            ensure!(ktls_sessions()?.is_some_and(|after| after > before), "the kernel did no TLS");
             proof::whole("OpenSSL 3.0, TLS by the kernel", "nginx", &calls)
         }
     }
-}
-
-/// Sessions that the kernel has encrypted for (Documentation/networking/tls.rst); `None` where
-/// it cannot.
-fn sessions() -> Result<Option<u64>> {
-    let Ok(text) = fs::read_to_string("/proc/net/tls_stat") else { return Ok(None) };
-    let line = text.lines().find_map(|line| line.strip_prefix("TlsTxSw"));
-    line.context("TlsTxSw")?.trim().parse().map(Some).context("parse TlsTxSw")
 }

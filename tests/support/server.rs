@@ -35,6 +35,14 @@ pub fn certificate(directory: &Path) -> Result<(PathBuf, PathBuf)> {
 const SENDFILE: (&str, &str) = ("sendfile off", "sendfile on");
 const VERSIONS: &str = "TLSv1.2 TLSv1.3";
 
+/// Sessions that the kernel has encrypted for (Documentation/networking/tls.rst); `None` where
+/// it cannot.
+pub fn ktls_sessions() -> Result<Option<u64>> {
+    let Ok(text) = fs::read_to_string("/proc/net/tls_stat") else { return Ok(None) };
+    let line = text.lines().find_map(|line| line.strip_prefix("TlsTxSw"));
+    line.context("TlsTxSw")?.trim().parse().map(Some).context("parse TlsTxSw")
+}
+
 /// A server that can be started: by a test, or by the agent.
 #[derive(Debug)]
 pub struct Server {
@@ -58,9 +66,8 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
         let text = fs::read_to_string(program("nginx.conf")).context("read nginx.conf")?;
         let listen = format!("{}{}", address.port(), if tls { " ssl" } else { "" });
-        let mut text = text
-            .replace("DIRECTORY", &path.display().to_string())
-            .replace("PORT LISTEN", &listen);
+        let mut text =
+            text.replace("DIRECTORY", &path.display().to_string()).replace("PORT LISTEN", &listen);
         for (before, after) in edits {
             ensure!(text.contains(before), "nginx.conf has no {before:?}");
             text = text.replace(before, after);

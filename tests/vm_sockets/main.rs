@@ -16,7 +16,7 @@ use support::{
     child::python,
     client::{Client, TOGETHER, together},
     ensure_guest, eventually, program,
-    server::Server,
+    server::{Server, ktls_sessions},
 };
 
 /// Requests of one client.
@@ -79,10 +79,9 @@ fn watch(backend: &str) -> Result<Seen> {
         // Heads and bodies in one call, from several buffers.
         Pair::with_files(Server::nginx(false)?)?,
     ];
-    let sends_files = [
-        Pair::with_files(Server::nginx_sendfile()?)?,
-        Pair::with_files(Server::nginx_ktls()?)?,
-    ];
+    let before = ktls_sessions()?;
+    let sends_files =
+        [Pair::with_files(Server::nginx_sendfile()?)?, Pair::with_files(Server::nginx_ktls()?)?];
     let outside = Server::nginx(false)?;
     let _outside = outside.start()?;
 
@@ -116,6 +115,8 @@ fn watch(backend: &str) -> Result<Seen> {
     }
 
     let facts = |call: Done| (call.path, call.status, call.response_size);
+    let by_kernel = before.is_none() || ktls_sessions()? > before;
+    ensure!(by_kernel, "the kernel did no TLS");
     let mut done = Vec::new();
     for pair in &sends_files {
         done.extend(pair.client.done()?.into_iter().map(facts));

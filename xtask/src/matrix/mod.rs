@@ -57,7 +57,6 @@ const FEW: &[&str] = &[
     "asyncio::https_on_kept",
     "gnutls::https_of_a_reverse_proxy",
     "go::https_of_servers",
-    "ktls::",
     "languages::https_of_a_ruby_server",
     "node::https_of_a_server_is_seen",
     "nss::https_of_a_client",

@@ -25,7 +25,7 @@ const MODULES: &[Module] = &[
     Module::needed("9p"),
     Module::needed("overlay"),
     Module::needed("veth"),
-    Module::needed("tls"),
+    Module::if_there("tls"),
     Module::if_there("aes_generic"),
     Module::if_there("ctr"),
     Module::if_there("ghash-generic"),
