@@ -42,6 +42,10 @@ pub const TLS_RECORD_START: usize = 24;
 /// of a nonce before them, and both fit into [`TLS_RECORD_START`].
 pub const TLS_RECORD_CIPHERTEXT: usize = 8;
 
+/// Numbers of TLS libraries from this one on are of those whose functions were found without
+/// symbols: what is seen of them counts once their ciphertext has proven it.
+pub const LOCATED_LIBRARIES: u16 = 0x8000;
+
 /// How often an unclassified connection is looked at before it is ignored.
 pub const LOOKS_MAX: u8 = 32;
 

@@ -125,6 +125,11 @@ impl Pipeline {
         self.flows.stats()
     }
 
+    /// Libraries whose probes are of no use: see [`FlowTable::take_given_up`].
+    pub fn take_given_up(&mut self) -> Vec<u16> {
+        self.flows.take_given_up()
+    }
+
     /// What became of each program's connections.
     pub const fn coverage(&self) -> &Coverage {
         self.flows.coverage()

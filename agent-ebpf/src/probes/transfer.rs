@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 
 use agent_common::{
+    limits::LOCATED_LIBRARIES,
     record::{DataFlags, Direction, Family, FlowRecord, Layer, Protocol, RecordKind, UnixRecord},
     state::FlowState,
 };
@@ -129,7 +130,10 @@ fn nest(state: *mut FlowState, pid_tgid: u64, registers: u64) {
         (*tls).socket = (*state).flow;
         emit::copy_tuple(&raw mut (*tls).tuple, &raw const (*state).tuple);
         (*tls).flags = (*tls).flags.union(DataFlags::NESTED);
-        (*state).bound = 1;
+        // The starts of records are told on where they have to prove the session.
+        if (*tls).library < LOCATED_LIBRARIES {
+            (*state).bound = 1;
+        }
     }
 }
 

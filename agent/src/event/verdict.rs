@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum FileVerdict {
     /// Its TLS functions are hooked; its name.
     Hooked(Arc<str>),
+    /// The same, and they were found without symbols: what is seen has to be proven.
+    Located(Arc<str>),
     /// It has to do with TLS, or may have, and is not hooked.
     Unhooked(Unhooked),
     /// Nothing that is known to have to do with TLS.
@@ -31,12 +33,21 @@ pub enum Embedded {
     OpenSsl,
     /// BoringSSL, or AWS-LC as a TLS library, whose symbols are gone.
     BoringSsl,
+    /// OpenSSL, whose symbols are gone: its functions were found, and no ciphertext has proven
+    /// it.
+    OpenSslUnproven,
 }
 
 impl Embedded {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::Ring, Self::AwsLc, Self::Rustls, Self::OpenSsl, Self::BoringSsl];
+    pub const ALL: [Self; 6] = [
+        Self::Ring,
+        Self::AwsLc,
+        Self::Rustls,
+        Self::OpenSsl,
+        Self::BoringSsl,
+        Self::OpenSslUnproven,
+    ];
 
     /// The word in metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +57,7 @@ impl Embedded {
             Self::Rustls => "rustls",
             Self::OpenSsl => "openssl_stripped",
             Self::BoringSsl => "boringssl_stripped",
+            Self::OpenSslUnproven => "openssl_unproven",
         }
     }
 
@@ -57,6 +69,10 @@ impl Embedded {
             Self::Rustls => "rustls is linked in, with cryptography that is not known",
             Self::OpenSsl => "OpenSSL is linked in, and its symbols are gone",
             Self::BoringSsl => "BoringSSL or a fork is linked in, and its symbols are gone",
+            Self::OpenSslUnproven => {
+                "OpenSSL is linked in without symbols, and no ciphertext has proven what was \
+                 found of it"
+            }
         }
     }
 }
@@ -133,6 +149,12 @@ impl ProcessVerdict {
     /// Takes what was found in one of its files into account.
     pub fn add(&mut self, file: FileVerdict) {
         match file {
+            FileVerdict::Located(name) => {
+                self.add(FileVerdict::Hooked(name));
+                // Of a connection that is not read it is the reason.
+                let unproven = Unhooked::Embedded(Embedded::OpenSslUnproven);
+                self.add(FileVerdict::Unhooked(unproven));
+            }
             FileVerdict::Hooked(name) => {
                 self.hooked.get_or_insert(name);
                 if self.unhooked == Some(Unhooked::Waiting) {
@@ -168,5 +190,13 @@ mod tests {
         }
         assert_eq!(verdict.hooked.as_deref(), Some("libssl.so.3"));
         assert_eq!(verdict.unhooked, Some(Unhooked::Java));
+    }
+    #[test]
+    fn what_was_found_without_symbols_is_hooked_and_may_be_the_reason() {
+        let mut verdict = ProcessVerdict::default();
+        verdict.add(FileVerdict::Located("program".into()));
+        assert_eq!(verdict.hooked.as_deref(), Some("program"));
+        let unproven = Unhooked::Embedded(Embedded::OpenSslUnproven);
+        assert_eq!(verdict.unhooked, Some(unproven));
     }
 }

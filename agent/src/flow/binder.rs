@@ -225,6 +225,12 @@ impl Binder {
         }
     }
 
+    /// Whether a record of so many bytes on a socket may hold so much plaintext.
+    pub(super) fn fits(&self, socket: FlowId, plain: u64, record: u16) -> bool {
+        let socket = self.sockets.peek(&socket).copied().unwrap_or_default();
+        socket.overhead.between(plain, record).is_some()
+    }
+
     /// The socket of a session, and how that is known.
     pub fn binding(&self, session: Session) -> Option<(FlowId, Binding)> {
         let bound = self.sessions.peek(&session).filter(|bound| bound.votes > 0)?;

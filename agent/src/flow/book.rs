@@ -72,7 +72,7 @@ impl FlowTable {
         let content = carrier.content();
         let facts = carrier.session.as_mut()?;
         let Some((socket, _)) = self.binder.binding(facts.session) else {
-            if ended && reached != [0; 2] {
+            if ended && reached != [0; 2] && !facts.is_unproven() {
                 self.unbound.insert(flow.key.tgid, flow.last);
             }
             return None;
@@ -227,6 +227,7 @@ impl FlowTable {
                 && carrier
                     .session
                     .as_ref()
+                    .filter(|facts| !facts.is_unproven())
                     .is_some_and(|facts| self.binder.binding(facts.session).is_none())
         })
     }

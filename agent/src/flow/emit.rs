@@ -23,6 +23,11 @@ impl FlowTable {
     /// Turns it into calls.
     pub(super) fn tell(&mut self, flow: &mut Flow, out: &mut Vec<Call>) {
         let Kind::Carrier(carrier) = &flow.kind else { return };
+        if carrier.session.as_ref().is_some_and(|facts| facts.is_unproven()) {
+            self.stats.calls_unproven += self.exchanges.len() as u64;
+            self.exchanges.clear();
+            return;
+        }
         let sure = carrier.session.as_ref().is_none_or(|facts| facts.binding.confidence() > 0.95);
         let view = flow.ends_key.filter(|_| sure).and_then(|ends| {
             let alone = |ends| self.by_ends.get(&ends).map(|alike| alike.0 == 1);

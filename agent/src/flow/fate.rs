@@ -35,7 +35,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoKnownLibrary,
         Self::Go,
         Self::Java,
@@ -53,6 +53,7 @@ impl Reason {
         Self::Embedded(Embedded::Rustls),
         Self::Embedded(Embedded::OpenSsl),
         Self::Embedded(Embedded::BoringSsl),
+        Self::Embedded(Embedded::OpenSslUnproven),
     ];
 
     /// Its place in [`Self::ALL`].
@@ -121,7 +122,12 @@ impl Reason {
             | Self::Embedded(Embedded::Ring | Embedded::Rustls) => {
                 "observe the other end of its connections, or a proxy that ends their TLS"
             }
-            Self::Embedded(Embedded::AwsLc | Embedded::OpenSsl | Embedded::BoringSsl) => {
+            Self::Embedded(
+                Embedded::AwsLc
+                | Embedded::OpenSsl
+                | Embedded::BoringSsl
+                | Embedded::OpenSslUnproven,
+            ) => {
                 "build it without stripping its symbols, or observe the other end of its \
                  connections"
             }

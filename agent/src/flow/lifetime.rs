@@ -126,6 +126,7 @@ impl FlowTable {
                 self.stats.flows.tls_unbound += 1;
             }
             self.binder.end_socket(flow.key.flow);
+            self.located.end_socket(flow.key.flow);
         }
         if flow.key.is_session() {
             self.binder.end_session(Session { tgid: flow.key.tgid, flow: flow.key.flow });

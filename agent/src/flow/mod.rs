@@ -12,11 +12,13 @@ mod halves;
 mod ja4;
 pub mod join;
 mod lifetime;
+mod located;
 mod process;
 mod quic;
 pub mod recent;
 #[cfg(test)]
 pub(crate) mod sample;
+mod session;
 pub mod sniff;
 pub mod stream;
 pub mod table;
@@ -92,6 +94,9 @@ pub struct Stats {
     pub evicted_idle: u64,
     /// Processes whose facts were forgotten for want of room.
     pub processes_forgotten: u64,
+    /// Calls that were not told, for the library that they came from was found without
+    /// symbols and its ciphertext has not proven what was found.
+    pub calls_unproven: u64,
     /// TLS hellos that were given up for want of room.
     pub hellos_dropped: u64,
     /// QUIC connections that were forgotten for want of room.

@@ -7,12 +7,13 @@ use ahash::AHashMap;
 
 use super::{
     Limits, Stats,
-    binder::{Binder, Plaintext, Session},
+    binder::{Binder, Session},
     carrier::{Carrier, Work},
     coverage::{Coverage, Entry, Fate, Reason},
     ends::{EndsKey, ends},
     halves::Halves,
     join::Joiner,
+    located::Located,
     process::Processes,
     quic::{Connections, QuicSocket},
     recent::Recent,
@@ -21,7 +22,7 @@ use super::{
     witness::Witness,
 };
 use crate::{
-    call::{Binding, Call, Ends, Missing, Process, Timestamp},
+    call::{Call, Ends, Missing, Process, Timestamp},
     event::{Data, End, Unix, verdict::ProcessVerdict},
     http::{self, Exchange},
 };
@@ -123,6 +124,7 @@ pub struct FlowTable {
     pub(super) binder: Binder,
     pub(super) halves: Halves,
     pub(super) witness: Witness,
+    pub(super) located: Located,
     /// Flows with calls that wait for a proof, by when they give up; and how many calls.
     pub(super) unsure: VecDeque<(Timestamp, usize, u64)>,
     pub(super) unsure_count: usize,
@@ -163,6 +165,7 @@ impl FlowTable {
             binder: Binder::default(),
             halves: Halves::default(),
             witness: Witness::default(),
+            located: Located::default(),
             unsure: VecDeque::new(),
             unsure_count: 0,
             joiner: Joiner::new(limits.waiting_calls),
@@ -210,6 +213,7 @@ impl FlowTable {
             self.flow_data(data, out);
             self.unite(out);
             self.prove(out);
+            self.prove_located(out);
         }
     }
 
@@ -298,6 +302,7 @@ impl FlowTable {
 
     /// The name of an attached TLS library.
     pub fn library(&mut self, index: u16, name: Arc<str>) {
+        self.located.library(index);
         self.libraries.insert(index, name);
     }
 
@@ -356,6 +361,7 @@ impl FlowTable {
                 socket.records(&data, flow.reached);
                 self.binder.records(&data);
                 self.halves.on_socket(&data);
+                self.located.on_socket(&data, &self.binder);
                 if !self.binder.is_proven(data.flow) {
                     self.witness.on_socket(&data);
                 }
@@ -388,46 +394,6 @@ impl FlowTable {
             }
             Kind::Carrier(_) | Kind::New | Kind::Other(_) => {}
         }
-    }
-
-    /// Plaintext of a TLS session.
-    fn session_data(&mut self, flow: &mut Flow, slot: usize, data: Data, out: &mut Vec<Call>) {
-        let Kind::Carrier(carrier) = &mut flow.kind else { return };
-        let Some(facts) = &mut carrier.session else { return };
-        let session = facts.session;
-        facts.library = data.library;
-        if data.flags.contains(DataFlags::CONFLICT) {
-            if !facts.conflict {
-                facts.conflict = true;
-                facts.binding = Binding::None;
-                facts.socket = FlowId::default();
-                facts.handshake = Arc::default();
-                self.binder.conflict(session);
-                self.locate(flow, Tuple::default());
-            }
-        } else if data.flags.contains(DataFlags::NESTED) {
-            if facts.binding != Binding::NestedSyscall || facts.socket != data.socket {
-                facts.binding = Binding::NestedSyscall;
-                facts.socket = data.socket;
-                facts.handshake = Arc::default();
-                self.binder.nested(session, data.socket);
-                self.locate(flow, data.tuple);
-            }
-        } else if !data.flags.contains(DataFlags::HALF)
-            && facts.binding != Binding::NestedSyscall
-            && let Some(end) = facts.call_ends.get_mut(usize::from(data.direction.0 & 1))
-            && data.offset >= *end
-        {
-            let len = u64::from(data.call_len.max(data.len));
-            *end = data.offset.saturating_add(len);
-            let Data { time, tid, direction, .. } = data;
-            self.binder.plaintext(Plaintext { time, session, tid, direction, len });
-        }
-        // Its socket may be known only now, and a call may be told at once; or what it
-        // carries.
-        self.register(flow);
-        self.carry(flow, slot, out, |carrier, work| carrier.data(data, work));
-        self.register(flow);
     }
 
     /// Lets the carrier of a flow work, and sends out what it found.

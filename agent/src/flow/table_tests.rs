@@ -4,9 +4,9 @@ use agent_common::record::Direction;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::binder::Plaintext, *};
 use crate::{
-    call::Cause,
+    call::{Binding, Cause},
     flow::{carrier::WAIT_NS, sample, tls_record::tests::starts},
 };
 

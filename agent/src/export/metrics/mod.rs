@@ -379,6 +379,7 @@ impl Metrics {
             ("event", losses.undecoded),
             ("http_head", stats.heads_lost),
             ("http_response", stats.responses_unpaired),
+            ("tls_proof", stats.calls_unproven),
         ] {
             raise(&self.decode_errors.get_or_create(&Stage { stage: stage.into() }), count);
         }
