@@ -14,7 +14,7 @@ use crate::{
     export::{format, ledger::Line, store::Store},
     inspect::Inspector,
     probe::{
-        self, ReturnProbes, Support,
+        self, ReturnProbes, Support, are_located,
         library::{self, Found},
         mappings, open_to_look,
     },
@@ -327,7 +327,12 @@ fn library(subject: &str, file: &Path, name: &Path, inspector: &mut Inspector) -
     let found = open_to_look(file).and_then(|file| inspector.inspect(&file));
     let found = found.map(|found| library::judge(found, name));
     let unhooked = match found {
-        Ok(Found::Points(_) | Found::Verdict(FileVerdict::Hooked(_))) => {
+        Ok(Found::Points(points)) if are_located(&points) => {
+            let finding = "OpenSSL without symbols, whose functions were found: what they show \
+                           counts once its ciphertext has proven it";
+            return Some(check(Verdict::Good, subject, format!("{}: {finding}", name.display())));
+        }
+        Ok(Found::Points(_) | Found::Verdict(FileVerdict::Hooked(_) | FileVerdict::Located(_))) => {
             return Some(check(Verdict::Good, subject, format!("TLS by {}", name.display())));
         }
         Ok(Found::Verdict(FileVerdict::Nothing)) => return None,

@@ -25,11 +25,11 @@ pub(super) struct Code<'data> {
 }
 
 impl Code<'_> {
-    fn decoder(&self) -> Decoder<'_> {
+    pub(super) fn decoder(&self) -> Decoder<'_> {
         Decoder::with_ip(64, self.bytes, self.address, DecoderOptions::NONE)
     }
 
-    fn contains(&self, address: u64) -> bool {
+    pub(super) fn contains(&self, address: u64) -> bool {
         // An address that a stranger chose may be at the end of all.
         address.wrapping_sub(self.address) < self.bytes.len() as u64
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     code::{self, Code},
-    go,
+    go, located,
 };
 
 /// The interface of a family of libraries.
@@ -106,7 +106,7 @@ pub fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_c = FUNCTIONS
         .iter()
         .flat_map(|function| function.programs.iter().map(|program| (*program, function.symbol)));
-    of_c.chain(go::hooks())
+    of_c.chain(go::hooks()).chain(located::hooks())
 }
 
 /// A function of C that is hooked.
@@ -195,6 +195,30 @@ pub struct Place {
     pub len: u64,
 }
 
+/// Where programs are attached to a function that is at an offset in a file. `None` when it
+/// has no place for a probe.
+pub(super) fn points_of(
+    symbol: &'static str,
+    programs: &'static [&'static str],
+    start: u64,
+    code: Code<'_>,
+) -> Option<Vec<Point>> {
+    let offset = start + code::entry(code)?;
+    let (&entry, exits) = programs.split_first()?;
+    let mut points = vec![Point { offset, at: At::Instruction, program: entry, symbol }];
+    for &program in exits {
+        points.push(Point { offset, at: At::Return, program, symbol });
+        let returns = code::returns(code).unwrap_or_default();
+        points.extend(returns.into_iter().map(|at| Point {
+            offset: start + at,
+            at: At::InsteadOfReturn,
+            program,
+            symbol,
+        }));
+    }
+    Some(points)
+}
+
 /// Where the functions are in a file, in the order of [`FUNCTIONS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Places(pub [Option<Place>; COUNT]);
@@ -213,25 +237,11 @@ impl Places {
     ) -> Option<Arc<[Point]>> {
         let mut points = Vec::new();
         for (Function { symbol, interface, programs, .. }, place) in self.iter() {
-            let code = code(place).and_then(|code| Some((code, code::entry(code)?)));
-            let (code, entry) = match code {
-                Some(found) => found,
+            match code(place).and_then(|code| points_of(symbol, programs, place.offset, code)) {
+                Some(found) => points.extend(found),
                 // Plaintext is seen without it.
-                None if !interface.has_plaintext() => continue,
+                None if !interface.has_plaintext() => {}
                 None => return None,
-            };
-            let offset = place.offset + entry;
-            let Some((&entry, exits)) = programs.split_first() else { continue };
-            points.push(Point { offset, at: At::Instruction, program: entry, symbol });
-            for &program in exits {
-                points.push(Point { offset, at: At::Return, program, symbol });
-                let returns = code::returns(code).unwrap_or_default();
-                points.extend(returns.into_iter().map(|at| Point {
-                    offset: place.offset + at,
-                    at: At::InsteadOfReturn,
-                    program,
-                    symbol,
-                }));
             }
         }
         Some(points.into())

@@ -12,6 +12,7 @@ pub mod launch;
 pub mod layout;
 pub mod library;
 mod links;
+mod located;
 mod mapping;
 mod marks;
 mod object;
@@ -29,6 +30,7 @@ use std::{
     fmt,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -50,6 +52,7 @@ use aya::{
 };
 use budget::MessageBudgets;
 pub use file::{FileId, is_gone, open_to_look};
+pub use located::are_located;
 pub use mapping::{Mapping, installed, mappings};
 pub use returns::ReturnProbes;
 pub use scope::Scope;
@@ -266,6 +269,12 @@ impl Probes {
     /// Processes whose ciphertext is told.
     pub fn witnessed(&self) -> usize {
         self.libraries.witnessed()
+    }
+
+    /// Takes the probes away from a library that has not proven what was found of it without
+    /// symbols; its name.
+    pub fn give_up(&mut self, library: u16) -> Option<Arc<str>> {
+        self.libraries.give_up(library)
     }
 
     /// Takes the probes away from files that nobody maps and nobody will, if that was so the

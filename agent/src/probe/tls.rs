@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use agent_common::limits::LOCATED_LIBRARIES;
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 
@@ -21,13 +22,14 @@ use super::{
     functions::{FUNCTIONS, Point, do_without_return_probes},
     go,
     library::{self, Found},
-    links::{Links, Placed, program},
+    links::{Links, Placed, has_cookies, program},
+    located::are_located,
     mapping::mappings,
     returns::ReturnProbes,
     users::Users,
 };
 use crate::{
-    event::verdict::{FileVerdict, Unhooked},
+    event::verdict::{Embedded, FileVerdict, Unhooked},
     inspect::Inspector,
 };
 
@@ -202,7 +204,10 @@ impl Libraries {
         if let Some(pid) = candidate.pid {
             self.users.add(pid, key);
         }
-        let mut outcome = Outcome::not(FileVerdict::Hooked(Arc::clone(&hooked.library.name)));
+        let name = Arc::clone(&hooked.library.name);
+        let located = hooked.library.index >= LOCATED_LIBRARIES;
+        let hooks = if located { FileVerdict::Located } else { FileVerdict::Hooked };
+        let mut outcome = Outcome::not(hooks(name));
         outcome.key = Some(key);
         if candidate.spared {
             outcome.verdict = FileVerdict::Unhooked(Unhooked::Spared);
@@ -379,15 +384,23 @@ impl Libraries {
                 let why = Unhooked::NoSafePlace(self.return_probes.text().into());
                 Looked::Not(FileVerdict::Unhooked(why))
             }
+            // Who has to prove itself has to be told apart.
+            Found::Points(points) if are_located(&points) && !has_cookies() => {
+                Looked::Not(FileVerdict::Unhooked(Unhooked::Embedded(Embedded::OpenSsl)))
+            }
             Found::Points(points) => {
                 ensure!(
                     self.list.len() < LIBRARIES_MAX,
                     "more than {LIBRARIES_MAX} files with TLS functions"
                 );
                 let used = |index: &u16| self.list.iter().any(|library| library.index == *index);
-                let index = (1..=u16::MAX).find(|index| !used(index)).context("no number left")?;
+                let located = are_located(&points);
+                let mut all =
+                    if located { LOCATED_LIBRARIES..=u16::MAX } else { 1..=LOCATED_LIBRARIES - 1 };
+                let index = all.find(|index| !used(index)).context("no number left")?;
                 let name = name.file_name().unwrap_or(name.as_os_str());
-                let on_buffers = points.iter().any(|point| point.symbol.starts_with("SSL_"));
+                let of_ssl = |point: &Point| point.symbol.starts_with("SSL_");
+                let on_buffers = !located && points.iter().any(of_ssl);
                 let name = name.to_string_lossy().into();
                 let library = Attached { index, name, on_buffers };
                 self.list.push(library.clone());
@@ -410,6 +423,22 @@ impl Libraries {
             // Somebody wrote into the file: its functions are elsewhere now.
             self.forget(before);
         }
+    }
+
+    /// Takes the probes away from a library that has not proven what was found of it; its
+    /// name.
+    pub(super) fn give_up(&mut self, index: u16) -> Option<Arc<str>> {
+        let is_it = |(key, looked): (&FileId, &Looked)| match looked {
+            Looked::Hooked(hooked) if hooked.library.index == index => {
+                Some((*key, Arc::clone(&hooked.library.name)))
+            }
+            _ => None,
+        };
+        let (key, name) = self.looked.iter().find_map(is_it)?;
+        self.forget(key);
+        let unproven = Unhooked::Embedded(Embedded::OpenSslUnproven);
+        self.looked.insert(key, Looked::Not(FileVerdict::Unhooked(unproven)));
+        Some(name)
     }
 
     fn forget(&mut self, key: FileId) {

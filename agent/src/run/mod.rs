@@ -238,6 +238,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
         pipeline.tick(Timestamp(capture.now().0.saturating_sub(capture::SETTLE_NS)), &mut observed);
         sinks.calls(&mut observed);
+        capture.give_up(pipeline.take_given_up());
         if let Some(budget) = &mut budget {
             budget.turn(&mut capture);
         }

@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 
 use agent_common::record::{DataFlags, Direction, Layer, Protocol};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Capture;
-use crate::{event::Data, probe::Attached, redact::printable};
+use crate::{
+    event::{Data, verdict::Embedded},
+    probe::Attached,
+    redact::printable,
+};
 
 /// Processes that are remembered, at most.
 const PROCESSES_MAX: usize = 65536;
@@ -54,6 +58,15 @@ fn note(set: &mut HashSet<u32>, pid: u32) {
 }
 
 impl Capture {
+    /// Takes the probes away from libraries that were found without symbols and have not proven
+    /// it.
+    pub fn give_up(&mut self, libraries: Vec<u16>) {
+        for name in libraries.into_iter().filter_map(|library| self.probes.give_up(library)) {
+            let why = Embedded::OpenSslUnproven.text();
+            warn!("TLS of {} is not captured any more: {why}", printable(&name));
+        }
+    }
+
     /// Has the ciphertext of the process told, if a session of it wrote to no socket.
     pub(super) fn witness(&mut self, data: &Data) {
         if !self.witnessed.is_due(data) {
