@@ -31,6 +31,7 @@ mod java;
 mod ktls;
 mod languages;
 mod lifecycle;
+mod located;
 mod nginx;
 mod node;
 mod nss;

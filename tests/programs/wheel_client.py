@@ -56,6 +56,50 @@ def by_curl_cffi():
     return request
 
 
+def by_pyopenssl():
+    """pyOpenSSL, over a package that is linked with OpenSSL and stripped."""
+    from OpenSSL import SSL
+
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+    host, port = TARGET.split("://")[1].split(":")
+    open_now = []
+
+    def connect():
+        plain = socket.create_connection((host, int(port)), 60)
+        plain.settimeout(None)
+        connection = SSL.Connection(context, plain)
+        connection.set_connect_state()
+        connection.do_handshake()
+        return connection, plain
+
+    def request(method, url, body):
+        if not open_now:
+            open_now.append(connect())
+        connection, plain = open_now[0]
+        path = url.removeprefix(TARGET)
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        connection.sendall(head.encode() + b"\r\n" + body)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536)
+        head, answer = answer.split(b"\r\n\r\n", 1)
+        first, *lines = head.decode().lower().split("\r\n")
+        fields = dict(line.split(": ", 1) for line in lines)
+        while len(answer) < int(fields["content-length"]):
+            answer += connection.recv(65536)
+        local = plain.getsockname()[1]
+        if fields["connection"] == "close":
+            connection.shutdown()
+            plain.close()
+            open_now.clear()
+        return int(first.split()[1]), answer, local
+
+    return request
+
+
 def by_pyqwest():
     """pyqwest: reqwest, linked with rustls and AWS-LC."""
     from pyqwest import SyncClient, SyncHTTPTransport
@@ -85,7 +129,12 @@ def wait_for(target):
 
 
 def main():
-    makers = {"pycurl": by_pycurl, "curl_cffi": by_curl_cffi, "pyqwest": by_pyqwest}
+    makers = {
+        "pycurl": by_pycurl,
+        "curl_cffi": by_curl_cffi,
+        "pyopenssl": by_pyopenssl,
+        "pyqwest": by_pyqwest,
+    }
     request = makers[PACKAGE]()
     wait_for(TARGET)
     # What is used within 100 ms of having been loaded is not seen for sure.

@@ -1,5 +1,5 @@
-//! Clients of the servers: `client.py`, `wheel_client.py`, `client.mjs`, `client.pl` and
-//! `client.go`.
+//! Clients of the servers: `client.py`, `wheel_client.py`, `client.mjs`, `client.pl`,
+//! `client.cmake` and `client.go`.
 
 use std::{
     ffi::OsString,
@@ -111,6 +111,18 @@ impl Client {
         command.extend([program("wheel_client.py").into(), package.into()]);
         command.extend([server.target().into(), count.to_string().into(), out.clone().into()]);
         Ok(Self { command, out })
+    }
+
+    /// `client.cmake`, told to make so many requests, each on a connection of its own, by a
+    /// `cmake`.
+    pub fn cmake(cmake: &Path, server: &Server, count: usize) -> Self {
+        let out = server.directory().join("done");
+        let mut command: Vec<OsString> = vec![cmake.into()];
+        let out_option = format!("-DOUT={}", out.display());
+        command.push(format!("-DTARGET={}", server.target()).into());
+        command.extend([format!("-DCOUNT={count}").into(), out_option.into()]);
+        command.extend(["-P".into(), program("client.cmake").into()]);
+        Self { command, out }
     }
 
     /// `client.go`, told to make so many requests.
