@@ -73,6 +73,17 @@ mod arch {
         read_user(stack + 8 * (index as u64 - 5))
     }
 
+    /// Where a function begins its arguments whose result is in memory: the first is its
+    /// address.
+    pub(crate) const ARGUMENTS: usize = 1;
+
+    /// Where the function that is entered leaves its result, if that is in memory.
+    #[inline(always)]
+    pub(crate) fn result(ctx: &ProbeContext) -> u64 {
+        // SAFETY: the kernel gives a probe its registers.
+        unsafe { (*ctx.regs).rdi }
+    }
+
     /// What a Go program keeps the address of its goroutine in: r14.
     #[inline(always)]
     pub(crate) fn goroutine(regs: u64) -> u64 {
@@ -143,6 +154,16 @@ mod arch {
         read_user(stack + 8 * (index as u64 - 8))
     }
 
+    /// Where a function begins its arguments whose result is in memory.
+    pub(crate) const ARGUMENTS: usize = 0;
+
+    /// Where the function that is entered leaves its result, if that is in memory: x8.
+    #[inline(always)]
+    pub(crate) fn result(ctx: &ProbeContext) -> u64 {
+        // SAFETY: the kernel gives a probe its registers.
+        unsafe { (*ctx.regs).regs[8] }
+    }
+
     /// What a Go program keeps the address of its goroutine in: x28.
     #[inline(always)]
     pub(crate) fn goroutine(regs: u64) -> u64 {
@@ -172,4 +193,6 @@ mod arch {
     }
 }
 
-pub(crate) use arch::{ON_STACK, argument, fifth, fourth, goroutine, number, syscall};
+pub(crate) use arch::{
+    ARGUMENTS, ON_STACK, argument, fifth, fourth, goroutine, number, result, syscall,
+};

@@ -2,11 +2,13 @@
 
 mod aead;
 mod bio;
+mod cipher;
 mod close;
 mod function;
 mod go;
 mod nspr;
 mod process;
+mod ring;
 mod session;
 mod syscall;
 mod tcp;

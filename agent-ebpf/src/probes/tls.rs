@@ -80,6 +80,10 @@ pub(crate) struct TlsCall {
     pub(crate) read_offset: u64,
     /// Where the ciphertext that is being read will be; else 0.
     pub(crate) transfer: u64,
+    /// Of a key of ring: where the result will be; else 0.
+    pub(crate) result: u64,
+    /// Of a key of ring that opens a record: where the tag is that came; else 0.
+    pub(crate) tag: u64,
     /// Socket seen in a nested system call.
     pub(crate) socket: FlowId,
     /// Its ends.
