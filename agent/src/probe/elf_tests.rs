@@ -1,3 +1,5 @@
+//! Files of compilers, and damaged ones.
+
 use std::{path::Path, process::Command};
 
 use super::*;
