@@ -22,8 +22,8 @@ pub enum FileVerdict {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Embedded {
-    /// rustls with ring. What ring has in C and assembler encrypts parts of records, and
-    /// what knows of records is Rust, which is inlined.
+    /// rustls with ring, whose functions were not found, or might be others: they have no
+    /// names.
     Ring,
     /// rustls with AWS-LC, whose symbols are gone.
     AwsLc,
@@ -64,7 +64,7 @@ impl Embedded {
     /// What it is, for people.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Ring => "rustls with ring is linked in, which has no function to hook",
+            Self::Ring => "rustls with ring is linked in, whose functions were not found",
             Self::AwsLc => "rustls with AWS-LC is linked in, and its symbols are gone",
             Self::Rustls => "rustls is linked in, with cryptography that is not known",
             Self::OpenSsl => "OpenSSL is linked in, and its symbols are gone",

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use object::{
     Endianness, SectionIndex,
     elf::{
-        EM_X86_64, FileHeader64, PT_LOAD, ProgramHeader64, SHF_EXECINSTR, SHN_UNDEF, SHT_DYNSYM,
-        SHT_SYMTAB, SectionHeader64, SectionType, Sym64,
+        EM_X86_64, FileHeader64, PF_X, PT_LOAD, ProgramHeader64, SHF_EXECINSTR, SHN_UNDEF,
+        SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, SectionType, Sym64,
     },
     read::{
         ReadCache, ReadRef,
@@ -23,9 +23,9 @@ use object::{
 use super::{
     code::Code,
     debuginfo,
-    functions::{FUNCTIONS, Place, Places, Point},
+    functions::{FUNCTIONS, Interface, Place, Places, Point},
     go::{self, Refusal},
-    located, marks,
+    located, marks, ring,
 };
 use crate::event::verdict::Embedded;
 
@@ -97,8 +97,7 @@ pub fn inspect(mut file: &File) -> Result<Found> {
         let found = elf.search(table, |address| elf.file_offset(address))?;
         let Some(hooked) = found.hooked() else { continue };
         if hooked.shows_plaintext() {
-            let points = hooked.points(|place| elf.code(place));
-            return Ok(points.map_or(Found::Unplaced, Found::Points));
+            return Ok(elf.with_ring(hooked));
         }
         best = best.or(Some(hooked));
     }
@@ -106,13 +105,14 @@ pub fn inspect(mut file: &File) -> Result<Found> {
     let unpacked = debuginfo::search(&elf);
     let hooked = unpacked.as_ref().ok().and_then(|found| found.hooked());
     if let Some(hooked) = hooked.filter(Places::shows_plaintext) {
-        let points = hooked.points(|place| elf.code(place));
-        return Ok(points.map_or(Found::Unplaced, Found::Points));
+        return Ok(elf.with_ring(hooked));
     }
-    let texts = elf.section(TEXTS).and_then(|section| elf.contents(&section));
-    if let Some(library) = texts.and_then(marks::library) {
-        let points = (library == Embedded::OpenSsl).then(|| located::search(&elf)).flatten();
-        return Ok(points.map_or(Found::Embedded(library), Found::Points));
+    if let Some(library) = elf.library() {
+        let points = match library {
+            Embedded::OpenSsl => located::search(&elf).map(Found::Points),
+            library => elf.ring(library).map(|places| elf.found(&places)),
+        };
+        return Ok(points.unwrap_or(Found::Embedded(library)));
     }
     match best.and_then(|hooked| hooked.points(|place| elf.code(place))) {
         Some(points) => Ok(Found::Points(points)),
@@ -217,6 +217,31 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         Some(Code { bytes, address, whole: false })
     }
 
+    /// The library that its texts tell.
+    fn library(&self) -> Option<Embedded> {
+        self.section(TEXTS).and_then(|section| self.contents(&section)).and_then(marks::library)
+    }
+
+    /// The functions of ring, where a library may use them.
+    fn ring(&self, library: Embedded) -> Option<Places> {
+        matches!(library, Embedded::Ring | Embedded::Rustls).then(|| ring::find(self))?
+    }
+
+    /// Functions that were found, and those of ring, which rustls may use beside AWS-LC.
+    fn with_ring(&self, mut hooked: Places) -> Found {
+        if hooked.usable(Interface::AwsLc)
+            && let Some(ring) = self.library().and_then(|library| self.ring(library))
+        {
+            hooked.add(&ring);
+        }
+        self.found(&hooked)
+    }
+
+    /// Where programs are attached to functions.
+    fn found(&self, places: &Places) -> Found {
+        places.points(|place| self.code(place)).map_or(Found::Unplaced, Found::Points)
+    }
+
     /// Whether Go's linker made the file, and the section with its table of functions.
     fn go(&self) -> (bool, Option<Section<'data>>) {
         let table = GO_TABLES.iter().find_map(|name| self.section(name));
@@ -269,11 +294,21 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 
     /// Where an address lies in the file, by the segments that are loaded.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+        self.segment(address).map(|(_, offset)| offset)
+    }
+
+    /// Whether what lies at an address can be executed.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        let segment = self.segment(address);
+        segment.is_some_and(|(segment, _)| segment.p_flags(self.endian) & PF_X == PF_X)
+    }
+
+    fn segment(&self, address: u64) -> Option<(&'data ProgramHeader64<Endianness>, u64)> {
         let endian = self.endian;
         self.segments.iter().filter(|it| it.p_type(endian) == PT_LOAD).find_map(|segment| {
             let within = address.checked_sub(segment.p_vaddr(endian))?;
             let inside = within < segment.p_filesz(endian);
-            inside.then(|| segment.p_offset(endian).checked_add(within))?
+            inside.then(|| Some((segment, segment.p_offset(endian).checked_add(within)?)))?
         })
     }
 }
@@ -282,7 +317,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 /// index in [`FUNCTIONS`]. Linkers may store a name as the end of a longer one.
 fn names(strings: &[u8]) -> Vec<(u32, usize)> {
     let mut places = Vec::new();
-    for (index, function) in FUNCTIONS.iter().enumerate() {
+    let named = FUNCTIONS.iter().enumerate().filter(|(_, it)| it.interface.has_names());
+    for (index, function) in named {
         let name = function.symbol;
         let finder = memchr::memmem::Finder::new(name);
         for at in finder.find_iter(strings).take(PLACES_MAX) {

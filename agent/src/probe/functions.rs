@@ -1,8 +1,8 @@
 //! The functions of TLS libraries that are hooked, and by which programs.
 //!
 //! Libraries read and write alike: an object, a buffer and a length go in, the number of
-//! bytes comes out. One set of programs serves them all, another one Go, and a third the
-//! ciphers of a library that has no functions like that. A fourth sees the ciphertext of
+//! bytes comes out. One set of programs serves them all, another one Go, and two more the
+//! ciphers of libraries that have no functions like that. Another one sees the ciphertext of
 //! OpenSSL's sessions, where nothing else shows their sockets.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     code::{self, Code},
-    go, located,
+    go, located, ring,
 };
 
 /// The interface of a family of libraries.
@@ -26,6 +26,9 @@ pub enum Interface {
     /// The ciphers of AWS-LC as a Rust crate, by which rustls seals and opens records:
     /// `EVP_AEAD_CTX_*` behind a prefix with the crate's version.
     AwsLc,
+    /// The ciphers of ring, by which rustls seals and opens records: no names, see
+    /// `probe::ring`.
+    Ring,
     /// What the sessions of OpenSSL and its forks move their ciphertext by: `BIO_*`. Maybe in
     /// another file than they are.
     Bio,
@@ -33,18 +36,24 @@ pub enum Interface {
 
 impl Interface {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::OpenSsl, Self::GnuTls, Self::Nspr, Self::AwsLc, Self::Bio];
+    pub const ALL: [Self; 6] =
+        [Self::OpenSsl, Self::GnuTls, Self::Nspr, Self::AwsLc, Self::Ring, Self::Bio];
 
     /// Whether plaintext goes through its functions.
     pub const fn has_plaintext(self) -> bool {
         !matches!(self, Self::Bio)
     }
 
+    /// Whether its functions are found by their names.
+    pub const fn has_names(self) -> bool {
+        !matches!(self, Self::Ring)
+    }
+
     /// How the names of its functions begin, before their own; `None` when they are whole.
     /// The crate names all that it exports so (aws-lc-sys, builder/main.rs).
     pub const fn prefix(self) -> Option<&'static str> {
         match self {
-            Self::OpenSsl | Self::GnuTls | Self::Nspr | Self::Bio => None,
+            Self::OpenSsl | Self::GnuTls | Self::Nspr | Self::Ring | Self::Bio => None,
             Self::AwsLc => Some("aws_lc_"),
         }
     }
@@ -112,7 +121,8 @@ pub fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// A function of C that is hooked.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
-    /// Its name in symbol tables, or the end of it: see [`Interface::prefix`].
+    /// Its name in symbol tables, or the end of it: see [`Interface::prefix`]; or what it is
+    /// called here: see [`Interface::has_names`].
     pub symbol: &'static str,
     /// Whose it is.
     pub interface: Interface,
@@ -132,11 +142,11 @@ const fn function(
 }
 
 /// Number of functions.
-pub const COUNT: usize = 29;
+pub const COUNT: usize = 33;
 
 /// Every function.
 pub const FUNCTIONS: [Function; COUNT] = {
-    use Interface::{AwsLc, Bio, GnuTls, Nspr, OpenSsl};
+    use Interface::{AwsLc, Bio, GnuTls, Nspr, OpenSsl, Ring};
     use Purpose::{End, Read, Write};
     [
         function(OpenSsl, Read, "SSL_read", &["tls_read_enter", "tls_exit"]),
@@ -175,6 +185,10 @@ pub const FUNCTIONS: [Function; COUNT] = {
         function(AwsLc, Read, "EVP_AEAD_CTX_open_gather", &["aead_open_gather_enter", "aead_exit"]),
         function(AwsLc, End, "EVP_AEAD_CTX_free", &["tls_end"]),
         function(AwsLc, End, "EVP_AEAD_CTX_cleanup", &["tls_end"]),
+        function(Ring, Write, ring::AES_SEAL, &["ring_seal_enter", "ring_exit"]),
+        function(Ring, Read, ring::AES_OPEN, &["ring_open_enter", "ring_exit"]),
+        function(Ring, Write, ring::CHACHA_SEAL, &["ring_seal_enter", "ring_exit"]),
+        function(Ring, Read, ring::CHACHA_OPEN, &["ring_open_enter", "ring_exit"]),
         function(Bio, Read, "BIO_read", &["bio_read_enter", "bio_read_exit"]),
         function(Bio, Write, "BIO_write", &["bio_write_enter"]),
     ]
@@ -220,13 +234,34 @@ pub(super) fn points_of(
 }
 
 /// Where the functions are in a file, in the order of [`FUNCTIONS`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Places(pub [Option<Place>; COUNT]);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self([None; COUNT])
+    }
+}
 
 impl Places {
     /// The functions that were found, and where.
     pub fn iter(&self) -> impl Iterator<Item = (Function, Place)> + '_ {
         FUNCTIONS.into_iter().zip(self.0).filter_map(|(function, at)| Some((function, at?)))
+    }
+
+    /// Says where a function is.
+    pub(super) fn set(&mut self, symbol: &str, place: Place) {
+        let known = FUNCTIONS.iter().zip(&mut self.0).find(|(it, _)| it.symbol == symbol);
+        if let Some((_, slot)) = known {
+            *slot = Some(place);
+        }
+    }
+
+    /// Adds the functions that were found elsewhere.
+    pub(super) fn add(&mut self, others: &Self) {
+        for (slot, other) in self.0.iter_mut().zip(others.0) {
+            *slot = slot.or(other);
+        }
     }
 
     /// Where programs are attached, by the code of each function. `None` when one has no

@@ -18,11 +18,13 @@ mod marks;
 mod object;
 pub mod process;
 mod returns;
+mod ring;
 pub mod scope;
 mod sockets;
 mod spare;
 mod tls;
 mod transport;
+mod unwind;
 pub(crate) mod uprobe;
 mod users;
 
