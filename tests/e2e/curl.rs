@@ -66,12 +66,22 @@ fn compare_with(
     body: impl Fn(&str) -> usize,
     calls: &[Call],
 ) -> Result<()> {
+    compare_done(out, count, body, calls)?;
+    all(calls, "apiscope.role", "client")
+}
+
+/// Compares what curl wrote down with what was seen, from either end.
+pub(crate) fn compare_done(
+    out: &Path,
+    count: usize,
+    body: impl Fn(&str) -> usize,
+    calls: &[Call],
+) -> Result<()> {
     let text = fs::read_to_string(out).context("read what curl did")?;
     let done: Vec<Done> = text.lines().map(|line| parse(line, &body)).collect::<Result<_>>()?;
     ensure!(done.len() == count && done.iter().all(|call| call.status == 200), "curl failed");
     let seen: Vec<Done> = calls.iter().map(|call| call.done().without_hashes()).collect();
-    compare(&done, &seen)?;
-    all(calls, "apiscope.role", "client")
+    compare(&done, &seen)
 }
 
 /// A process may be gone before its program is looked at: then none is told.

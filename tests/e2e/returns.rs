@@ -49,6 +49,15 @@ fn https_by_libraries_of_packages_is_seen_without_return_probes() -> Result<()> 
     Ok(())
 }
 
+#[test]
+fn https_by_ring_is_seen_without_return_probes() -> Result<()> {
+    let server = Server::ring()?;
+    let client = Client::reqwest(&server, count() / 2, 4)?;
+    both_in_scope(without()?, &server, &client)?;
+    let server = Server::granian()?;
+    both_in_scope(without()?, &server, &Client::python(&server, count() / 2, 4)?).map(drop)
+}
+
 /// A request to the port `$1` by NSS and one by GnuTLS.
 const OTHERS: &str = "\
 printf 'GET /static/1.txt HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' > \"$2\"

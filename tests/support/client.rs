@@ -1,5 +1,5 @@
 //! Clients of the servers: `client.py`, `wheel_client.py`, `client.mjs`, `client.pl`,
-//! `client.cmake` and `client.go`.
+//! `client.cmake`, `client.go` and that of `tests/programs/rustls`.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use crate::{
     child::{self, Process},
     eventually,
     go::{self, Build},
-    program,
+    program, ring_program,
     server::Server,
     tool,
 };
@@ -123,6 +123,15 @@ impl Client {
         command.extend([format!("-DCOUNT={count}").into(), out_option.into()]);
         command.extend(["-P".into(), program("client.cmake").into()]);
         Self { command, out }
+    }
+
+    /// reqwest with ring, told to make so many requests.
+    pub fn reqwest(server: &Server, count: usize, connections: usize) -> Result<Self> {
+        let out = server.directory().join("done");
+        let mut command: Vec<OsString> = vec![ring_program("rustls-client")?.into()];
+        command.extend([server.target().into(), count.to_string().into()]);
+        command.extend([connections.to_string().into(), out.clone().into()]);
+        Ok(Self { command, out })
     }
 
     /// `client.go`, told to make so many requests.

@@ -75,9 +75,14 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     installed(&Path::new("venv/bin").join(name))
 }
 
-/// `tests/programs/rustls`, which `cargo xtask setup` builds.
+/// The server of `tests/programs/rustls` with AWS-LC, which `cargo xtask setup` builds.
 pub fn rustls_server() -> Result<PathBuf> {
     installed(Path::new("rustls/release/rustls-server"))
+}
+
+/// A program of `tests/programs/rustls` with ring, which `cargo xtask setup` builds.
+pub fn ring_program(name: &str) -> Result<PathBuf> {
+    installed(&Path::new("rustls/ring/release").join(name))
 }
 
 fn installed(path: &Path) -> Result<PathBuf> {

@@ -15,7 +15,7 @@ use crate::{
     child::{self, Process, output},
     directory,
     go::{self, Build},
-    net, program, rustls_server, tool,
+    net, program, ring_program, rustls_server, tool,
 };
 
 /// Makes a certificate for localhost; its file and that of its key.
@@ -176,10 +176,20 @@ impl Server {
 
     /// hyper over TLS, by rustls with AWS-LC.
     pub fn rustls() -> Result<Self> {
+        Self::rustls_by(rustls_server()?)
+    }
+
+    /// hyper over TLS, by rustls with ring.
+    pub fn ring() -> Result<Self> {
+        Self::rustls_by(ring_program("rustls-server")?)
+    }
+
+    /// hyper over TLS, by such a program.
+    pub fn rustls_by(program: PathBuf) -> Result<Self> {
         let directory = directory()?;
         let (certificate, key) = certificate(directory.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
-        let mut command: Vec<OsString> = vec![rustls_server()?.into()];
+        let mut command: Vec<OsString> = vec![program.into()];
         command.extend([address.to_string().into(), certificate.into(), key.into()]);
         Ok(Self { directory, address: Some(address), tls: true, command })
     }

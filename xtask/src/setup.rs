@@ -105,7 +105,7 @@ pub(crate) fn task(args: &Args) -> Result<()> {
         packages("the peers of the tests", TESTS)?;
         python_packages()?;
         go()?;
-        rustls_server()?;
+        rustls()?;
         python::fetch()?;
         mounts()?;
     }
@@ -219,13 +219,18 @@ fn go() -> Result<()> {
 }
 
 /// Builds `tests/programs/rustls`, apart from the project's own dependencies: the agent has
-/// no AWS-LC in it, and is not to have.
-fn rustls_server() -> Result<()> {
-    say("a server with rustls: build it");
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
-    build.arg(root().join("tests/programs/rustls/Cargo.toml"));
-    run(build.arg("--target-dir").arg(target().join("rustls")))
+/// no AWS-LC in it, and is not to have. Once for each provider, of which a build has one.
+fn rustls() -> Result<()> {
+    let folder = target().join("rustls");
+    for (provider, folder) in [("aws-lc", folder.clone()), ("ring", folder.join("ring"))] {
+        say(&format!("programs with rustls and {provider}: build them"));
+        let mut build = cargo();
+        build.args(["build", "--release", "--locked", "--quiet", "--no-default-features"]);
+        build.args(["--features", provider, "--manifest-path"]);
+        build.arg(root().join("tests/programs/rustls/Cargo.toml"));
+        run(build.arg("--target-dir").arg(folder))?;
+    }
+    Ok(())
 }
 
 fn absent(error: std::io::Error) -> std::io::Result<()> {

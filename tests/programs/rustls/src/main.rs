@@ -1,4 +1,4 @@
-//! Serves HTTPS by hyper, rustls and AWS-LC: rustls-server ADDRESS CERTIFICATE KEY
+//! Serves HTTPS by hyper and rustls: rustls-server ADDRESS CERTIFICATE KEY
 
 use std::{convert::Infallible, env, error::Error, sync::Arc};
 
