@@ -254,7 +254,10 @@ fn host_tests() -> Result<Outcome> {
         test.args(["--test", &target.name]);
     }
     let proofs = matrix::file()?;
-    run_tests(test.env(matrix::VARIABLE, &proofs))?;
+    test.env(matrix::VARIABLE, &proofs);
+    // Most of them wait for something most of the time.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    run_tests(test.env("RUST_TEST_THREADS", (processors + 1).to_string()))?;
     passed(matrix::check(&proofs))
 }
 

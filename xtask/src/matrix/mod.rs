@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use self::table::{Proof, Table};
 use crate::{
     shell::{cargo, command, quote, root, run, say, target as target_folder},
-    test::Target,
+    test::{Target, WORKSPACE},
     vm,
 };
 
@@ -88,7 +88,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn task(args: &Args) -> Result<()> {
-    run(cargo().args(["build", "--package", "apiscope"]))?;
+    run(cargo().arg("build").args(WORKSPACE).arg("--all-targets"))?;
     let program = program()?;
     let wanted = |name: &str| args.kernel.as_deref().is_none_or(|kernel| kernel == name);
     let only: Vec<&str> = args.only.iter().map(String::as_str).collect();
