@@ -46,6 +46,12 @@ pub const TLS_RECORD_CIPHERTEXT: usize = 8;
 /// symbols: what is seen of them counts once their ciphertext has proven it.
 pub const LOCATED_LIBRARIES: u16 = 0x8000;
 
+/// The key under which such a library is noted while not all of its probes are in place, in a
+/// process or, with 0, in all: what only some of them show would be told wrongly.
+pub const fn placing(tgid: u32, library: u16) -> u64 {
+    (tgid as u64) << 16 | library as u64
+}
+
 /// How often an unclassified connection is looked at before it is ignored.
 pub const LOOKS_MAX: u8 = 32;
 

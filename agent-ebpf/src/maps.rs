@@ -50,6 +50,10 @@ pub(crate) static SESSIONS: LruHashMap<SessionKey, FlowState> =
 #[map]
 pub(crate) static TLS_CALLS: LruHashMap<Caller, TlsCall> = LruHashMap::with_max_entries(16384, 0);
 
+/// Libraries whose probes are being placed, see [`agent_common::limits::placing`].
+#[map]
+pub(crate) static PLACING: HashMap<u64, u32> = HashMap::with_max_entries(16, 0);
+
 /// Code files that were reported.
 #[map]
 pub(crate) static MAPPED_FILES: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(8192, 0);

@@ -20,7 +20,7 @@ use support::{
 };
 use tempfile::TempDir;
 
-use crate::{count, coverage, observe_command, wheels};
+use crate::{count, coverage, observe_command, server_sees_all};
 
 /// What is said of what is not found for certain, and of what was not proven.
 const GONE: &str = "OpenSSL is linked in, and its symbols are gone";
@@ -30,7 +30,7 @@ const UNPROVEN: &str =
 /// Connections that cannot be read.
 const CONNECTIONS: usize = 20;
 
-/// CMake of the Python package index, which is linked with OpenSSL and stripped.
+/// `cmake` of the Python package index, which is linked with OpenSSL and stripped.
 fn cmake() -> Result<PathBuf> {
     let find = "import cmake; print(cmake.CMAKE_BIN_DIR)";
     let folder = output(Command::new(tool("python")?).args(["-c", find]))?;
@@ -40,7 +40,7 @@ fn cmake() -> Result<PathBuf> {
     Ok(cmake)
 }
 
-/// The calls of CMake to a server, each on a connection of its own: each once, with its port.
+/// The calls of `cmake` to a server, each on a connection of its own: each once, with its port.
 /// Kernels before 5.15 do not tell which library a call is of, and nothing can be proven.
 fn calls_of_cmake(server: &Server, count: usize) -> Result<Option<Vec<Call>>> {
     let cmake = cmake()?;
@@ -84,19 +84,51 @@ fn https_by_openssl_without_symbols_is_seen_over_tls_1_2() -> Result<()> {
     all(&calls, "tls.protocol.version", "1.2")
 }
 
+/// A copy of the Python package `cryptography`, which is linked with OpenSSL, stripped.
+fn cryptography() -> Result<TempDir> {
+    let copy = directory()?;
+    let find = "import os, cryptography; print(os.path.dirname(cryptography.__file__))";
+    let installed = output(Command::new(tool("python")?).args(["-c", find]))?;
+    output(Command::new("cp").args(["-r", installed.trim()]).arg(copy.path()))?;
+    let library = copy.path().join("cryptography/hazmat/bindings/_rust.abi3.so");
+    output(Command::new("strip").arg("--strip-all").arg(&library))?;
+    let symbols = output(Command::new("nm").args(["--quiet", "-D"]).arg(&library))?;
+    ensure!(!symbols.contains("SSL_"), "there are symbols left");
+    Ok(copy)
+}
+
 #[test]
-fn https_by_openssl_in_a_python_package_is_seen() -> Result<()> {
+fn https_by_openssl_in_a_python_package_without_symbols_is_seen() -> Result<()> {
     if kernel_version()? < (5, 15) {
         return Ok(());
     }
-    let calls = wheels::client_of(Options::new()?, &Server::nginx(true)?, "pyopenssl")?;
+    let packages = cryptography()?;
+    let server = Server::nginx(true)?;
+    let _nginx = server.start()?;
+    let client = Client::wheel("pyopenssl", &server, count())?.packages(packages.path());
+    let calls = observe_command(Options::new()?, client.command())?.finish()?;
+    compare_complete(&client.done()?, &calls)?;
+    all(&calls, "apiscope.role", "client")?;
     all(&calls, "apiscope.binding", "nested_syscall")?;
     all_by_library(&calls, "_rust.abi3.so")?;
     let (stack, program) = ("OpenSSL 4.0, linked statically, stripped", "pyOpenSSL, client");
     proof::whole(stack, program, &calls)
 }
 
-/// A copy of CMake in which one more function raises errors as `SSL_read`.
+#[test]
+fn https_of_a_server_by_openssl_without_symbols_is_seen() -> Result<()> {
+    if kernel_version()? < (5, 15) {
+        return Ok(());
+    }
+    let packages = cryptography()?;
+    let server = Server::pyopenssl(packages.path())?;
+    let calls = server_sees_all(&server, &Client::python(&server, count(), 4)?)?;
+    all(&calls, "apiscope.binding", "nested_syscall")?;
+    all_by_library(&calls, "_rust.abi3.so")?;
+    proof::whole("OpenSSL 4.0, linked statically, stripped", "pyOpenSSL, server", &calls)
+}
+
+/// A copy of `cmake` in which one more function raises errors as `SSL_read`.
 fn ambiguous() -> Result<(TempDir, PathBuf)> {
     let (copy, cmake) = (directory()?, cmake()?);
     let mut bytes = fs::read(&cmake).context("read CMake")?;

@@ -137,8 +137,9 @@ def main():
     }
     request = makers[PACKAGE]()
     wait_for(TARGET)
-    # What is used within 100 ms of having been loaded is not seen for sure.
-    time.sleep(0.5)
+    # What is used within 100 ms of having been loaded is not seen for sure; each probe may
+    # take the kernel as long under load.
+    time.sleep(2)
     with open(OUT, "w") as done:
         for number in range(int(COUNT)):
             method = METHODS[number % 4]

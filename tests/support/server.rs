@@ -149,6 +149,18 @@ impl Server {
         })
     }
 
+    /// `pyopenssl_server.py`, which looks for packages in a folder first.
+    pub fn pyopenssl(packages: &Path) -> Result<Self> {
+        let directory = directory()?;
+        let (certificate, key) = certificate(directory.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let path = format!("PYTHONPATH={}", packages.display());
+        let mut command: Vec<OsString> = vec!["env".into(), path.into(), tool("python")?.into()];
+        command.extend(["-B".into(), program("pyopenssl_server.py").into()]);
+        command.extend([address.port().to_string().into(), certificate.into(), key.into()]);
+        Ok(Self { directory, address: Some(address), tls: true, command })
+    }
+
     /// Uvicorn over TLS.
     pub fn uvicorn() -> Result<Self> {
         Self::web_app("uvicorn", "web_app:asgi", |address, certificate, key| {

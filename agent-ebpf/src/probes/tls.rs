@@ -10,6 +10,7 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
+    limits::{LOCATED_LIBRARIES, placing},
     record::{DataFlags, Direction, FlowId, Layer, Tuple},
 };
 use aya_ebpf::{
@@ -23,7 +24,7 @@ use crate::{
     capture::{self, Source, Work},
     emit::{self, Call, Facts},
     kernel::{now, read_user},
-    maps::{EMPTY_CALL, TLS_CALLS},
+    maps::{EMPTY_CALL, PLACING, TLS_CALLS},
     probes::session,
     scope, settings,
 };
@@ -237,6 +238,15 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
     if settings::empty() {
         return None;
     }
+    let library = if settings::has_cookie() {
+        // SAFETY: it takes the context that the program was given.
+        (unsafe { bpf_get_attach_cookie(context) }) as u16
+    } else {
+        0
+    };
+    if library >= LOCATED_LIBRARIES && is_placed_in_part((pid_tgid >> 32) as u32, library) {
+        return None;
+    }
     let caller = caller(pid_tgid, goroutine);
     let again = again(&caller, arguments);
     let empty = EMPTY_CALL.get(0)?;
@@ -268,11 +278,19 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
         (*call).direction = arguments.direction;
         (*call).any = u16::from(arguments.any);
         (*call).opaque = u32::from(arguments.opaque);
-        if settings::has_cookie() {
-            (*call).library = bpf_get_attach_cookie(context) as u16;
-        }
+        (*call).library = library;
     }
     Some(())
+}
+
+/// Whether not all probes of a library are in place yet.
+#[inline(always)]
+fn is_placed_in_part(tgid: u32, library: u16) -> bool {
+    // SAFETY: nothing is done with the values.
+    unsafe {
+        PLACING.get(&placing(0, library)).is_some()
+            || PLACING.get(&placing(tgid, library)).is_some()
+    }
 }
 
 /// Whether a write is entered that was entered before and has not returned: a function of

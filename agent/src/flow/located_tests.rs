@@ -48,7 +48,7 @@ impl Scene {
     fn data(&mut self, id: u64, direction: Direction, data: Data) {
         self.now += 1000;
         let (flow, time) = (FlowId { id, generation: 1 }, Timestamp(self.now));
-        self.table.data(Data { flow, direction, time, ..data }, &mut self.out);
+        self.table.data(Data { time, flow, direction, ..data }, &mut self.out);
     }
 
     /// A call of the session moves plaintext.

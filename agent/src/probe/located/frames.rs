@@ -28,8 +28,9 @@ pub(super) struct Frames<'data> {
     table: &'data [[u8; 8]],
     /// Where the table's section is loaded: its entries count from there.
     base: u64,
-    frames: &'data [u8],
-    frames_address: u64,
+    /// The frames, and where their section is loaded.
+    contents: &'data [u8],
+    address: u64,
 }
 
 impl<'data> Frames<'data> {
@@ -45,7 +46,8 @@ impl<'data> Frames<'data> {
         let count = usize::try_from(u32_at(head, 8)?).ok()?;
         let (table, _) = head.get(12..)?.as_chunks::<8>();
         let table = table.get(..count).filter(|_| head.starts_with(&HEAD))?;
-        Some(Self { table, base, frames: frames.1, frames_address: frames.0 })
+        let (address, contents) = frames;
+        Some(Self { table, base, contents, address })
     }
 
     /// The function that has an address.
@@ -54,9 +56,9 @@ impl<'data> Frames<'data> {
         let entry = self.table.get(after.checked_sub(1)?)?;
         let (start, frame) = (self.place(entry, 0)?, self.place(entry, 4)?);
         // Its length, that of its common part, where it begins relative to this, its length.
-        let at = frame.checked_sub(self.frames_address)?;
+        let at = frame.checked_sub(self.address)?;
         let field =
-            |offset: u64| u32_at(self.frames, usize::try_from(at.checked_add(offset)?).ok()?);
+            |offset: u64| u32_at(self.contents, usize::try_from(at.checked_add(offset)?).ok()?);
         let begins = relative(frame.checked_add(8)?, field(8)?)?;
         let len = field(12).filter(|len| (1..=FUNCTION_MAX).contains(len))?;
         // It may be encoded otherwise, which would be another address.
