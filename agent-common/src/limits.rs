@@ -46,8 +46,18 @@ pub const TLS_RECORD_CIPHERTEXT: usize = 8;
 /// symbols: what is seen of them counts once their ciphertext has proven it.
 pub const LOCATED_LIBRARIES: u16 = 0x8000;
 
-/// The key under which such a library is noted while not all of its probes are in place, in a
-/// process or, with 0, in all: what only some of them show would be told wrongly.
+/// Libraries, and processes with probes of their own in one, that are noted at once while
+/// probes are placed.
+pub const PLACING_MAX: u32 = 4096;
+
+/// Of a library, in a process or in all: not all of its probes are in place.
+pub const PLACED_IN_PART: u32 = 1;
+
+/// Of a library in a process: it has all of its probes, while those of all are placed.
+pub const PLACED_BEFORE: u32 = 2;
+
+/// The key under which a library is noted while its probes are placed, in a process or, with
+/// 0, in all.
 pub const fn placing(tgid: u32, library: u16) -> u64 {
     (tgid as u64) << 16 | library as u64
 }

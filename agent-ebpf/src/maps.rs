@@ -2,6 +2,7 @@
 
 use agent_common::{
     counter::Counter,
+    limits::PLACING_MAX,
     scope::{Comm, FileKey, ScopeEntry},
     state::{FlowState, SessionKey},
 };
@@ -52,7 +53,11 @@ pub(crate) static TLS_CALLS: LruHashMap<Caller, TlsCall> = LruHashMap::with_max_
 
 /// Libraries whose probes are being placed, see [`agent_common::limits::placing`].
 #[map]
-pub(crate) static PLACING: HashMap<u64, u32> = HashMap::with_max_entries(16, 0);
+pub(crate) static PLACING: HashMap<u64, u32> = HashMap::with_max_entries(PLACING_MAX, 0);
+
+/// Whether any are: all calls ask for it.
+#[map]
+pub(crate) static IS_PLACING: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Code files that were reported.
 #[map]

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::{LOCATED_LIBRARIES, placing},
+    limits::{PLACED_IN_PART, placing},
     record::{DataFlags, Direction, FlowId, Layer, Tuple},
 };
 use aya_ebpf::{
@@ -24,7 +24,7 @@ use crate::{
     capture::{self, Source, Work},
     emit::{self, Call, Facts},
     kernel::{now, read_user},
-    maps::{EMPTY_CALL, PLACING, TLS_CALLS},
+    maps::{EMPTY_CALL, IS_PLACING, PLACING, TLS_CALLS},
     probes::session,
     scope, settings,
 };
@@ -244,7 +244,7 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
     } else {
         0
     };
-    if library >= LOCATED_LIBRARIES && is_placed_in_part((pid_tgid >> 32) as u32, library) {
+    if library != 0 && is_placed_in_part((pid_tgid >> 32) as u32, library) {
         return None;
     }
     let caller = caller(pid_tgid, goroutine);
@@ -283,13 +283,19 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
     Some(())
 }
 
-/// Whether not all probes of a library are in place yet.
+/// Whether not all probes of a library are in place yet: a request whose response they do not
+/// show would be given the next one.
 #[inline(always)]
 fn is_placed_in_part(tgid: u32, library: u16) -> bool {
-    // SAFETY: nothing is done with the values.
+    if IS_PLACING.get(0).is_none_or(|any| *any == 0) {
+        return false;
+    }
+    // SAFETY: they are read once.
     unsafe {
-        PLACING.get(&placing(0, library)).is_some()
-            || PLACING.get(&placing(tgid, library)).is_some()
+        match PLACING.get(&placing(tgid, library)) {
+            Some(how) => *how == PLACED_IN_PART,
+            None => PLACING.get(&placing(0, library)).is_some(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Probes in files: which are attached, and their end.
 
 use std::{
-    collections::{self, HashSet},
+    collections::{HashMap, HashSet},
     os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
     sync::{
@@ -12,18 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_common::limits::{LOCATED_LIBRARIES, placing};
 use anyhow::{Context as _, Result, ensure};
-use aya::{
-    Ebpf,
-    maps::{HashMap, MapData},
-    programs::UProbe,
-    util::KernelVersion,
-};
+use aya::{Ebpf, programs::UProbe, util::KernelVersion};
 
 use super::{
     file::FileId,
     functions::{At, Point},
+    placing::Placing,
     process::boot_time,
     tls::Hooked,
     uprobe::{Link, Place},
@@ -62,9 +57,9 @@ pub(super) enum Placed {
 pub(super) struct Links {
     cookies: bool,
     return_probes: bool,
-    held: collections::HashMap<(FileId, Option<u32>), Vec<Link>>,
+    held: HashMap<(FileId, Option<u32>), Vec<Link>>,
     /// Those that see ciphertext, by file and process.
-    witnesses: collections::HashMap<(FileId, u32), Vec<Link>>,
+    witnesses: HashMap<(FileId, u32), Vec<Link>>,
     retired: Retired,
     pace: Pace,
 }
@@ -74,8 +69,8 @@ impl Links {
         Self {
             cookies: has_cookies(),
             return_probes,
-            held: collections::HashMap::new(),
-            witnesses: collections::HashMap::new(),
+            held: HashMap::new(),
+            witnesses: HashMap::new(),
             retired: Retired::default(),
             pace: Pace::new(Instant::now()),
         }
@@ -105,7 +100,7 @@ impl Links {
         if !self.pace.take(Instant::now()) {
             return Ok(Placed::Later);
         }
-        let links = self.attach_whole(ebpf, hooked, pid)?;
+        let links = self.attach_whole(ebpf, key, hooked, pid)?;
         self.held.insert((key, pid), links);
         Ok(Placed::New)
     }
@@ -155,23 +150,23 @@ impl Links {
         }
     }
 
-    /// Attaches to the functions of a file; those that were found without symbols show nothing
-    /// before all have their probes, which takes some time: a response would be taken for that
-    /// of an earlier request, whose own was not seen.
+    /// Attaches to the functions of a file, whose calls are not taken before all have their
+    /// probes; a process that has some of its own keeps them meanwhile.
     fn attach_whole(
         &self,
         ebpf: &mut Ebpf,
+        key: FileId,
         hooked: &Hooked,
         pid: Option<u32>,
     ) -> Result<Vec<Link>> {
-        let library = hooked.library.index;
-        if library < LOCATED_LIBRARIES {
+        if !self.cookies {
+            // A call does not tell which library it is of.
             return self.attach(ebpf, hooked, pid);
         }
-        let key = placing(pid.unwrap_or(0), library);
-        being_placed(ebpf)?.insert(key, 1, 0).context("note that its probes are placed")?;
+        let own = self.held.keys().filter(|(held, _)| *held == key).filter_map(|(_, pid)| *pid);
+        let placing = Placing::begin(ebpf, hooked.library.index, pid, own)?;
         let links = self.attach(ebpf, hooked, pid);
-        being_placed(ebpf)?.remove(&key).context("note that its probes are in place")?;
+        placing.end(ebpf)?;
         links
     }
 
@@ -329,12 +324,6 @@ impl Pace {
         self.left = self.left.saturating_sub(1);
         may
     }
-}
-
-/// Libraries whose probes are being placed.
-fn being_placed(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u64, u32>> {
-    let map = ebpf.map_mut("PLACING").context("the object has no map PLACING")?;
-    Ok(map.try_into()?)
 }
 
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {

@@ -16,6 +16,7 @@ mod located;
 mod mapping;
 mod marks;
 mod object;
+mod placing;
 pub mod process;
 mod returns;
 mod ring;
