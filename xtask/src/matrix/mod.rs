@@ -60,7 +60,6 @@ const FEW: &[&str] = &[
     "languages::https_of_a_ruby_server",
     "node::https_of_a_server_is_seen",
     "nss::https_of_a_client",
-    "rustls::https_of_a_stripped_hyper_server_with_ring",
     "wheels::https_by_rustls_that",
 ];
 
