@@ -24,7 +24,7 @@ pub struct FlowState {
     /// Of a TLS socket: bytes left of the TLS record that is passing. Of a TLS session: the
     /// header of a record that was read by itself, in five bytes, or 0.
     pub record_left: [u32; 2],
-    /// Of a TLS socket: bytes left to copy of the record with the hello message. Of a QUIC
+    /// Of a TLS socket: bytes left to copy of what is not encrypted of the handshake. Of a QUIC
     /// socket: Initials left to copy in this period. Of a TLS session and of a key: in the
     /// first, records that were told with their ciphertext.
     pub hello_left: [u32; 2],

@@ -326,8 +326,8 @@ unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
     }
 }
 
-/// Takes ciphertext: the hello messages, and as long as no TLS session was seen
-/// to use the socket, the starts of its records for the agent to bind by.
+/// Takes ciphertext: what is not encrypted of the handshake, and as long as no TLS session
+/// was seen to use the socket, the starts of its records for the agent to bind by.
 #[inline(always)]
 unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
@@ -336,12 +336,15 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
         let first = DataFlags((*work).flags as u16);
         let ingress = call.facts().direction == Direction::INGRESS;
         let bound = (*state).bound != 0;
-        let left = (&raw mut (*state).hello_left).cast::<u32>().add(usize::from(!ingress));
+        let lefts = (&raw mut (*state).hello_left).cast::<u32>();
+        let (left, other) = (lefts.add(usize::from(!ingress)), lefts.add(usize::from(ingress)));
         let offset = emit::offset(state, call.facts().direction);
-        if (offset == 0 || *left > 0)
-            && let Some(look) = peek(call, source)
-        {
-            *left = handshake(look.word, offset, *left);
+        if offset > 0 && *left == 0 {
+            // Whoever speaks again has all that is read of the other one's handshake. Of a
+            // socket whose TLS the kernel does, plaintext follows.
+            *other = 0;
+        } else if let Some(look) = peek(call, source) {
+            *left = handshake(call, source, &look, offset, *left);
         }
         let mut captured = *left;
         if captured > 0 {
@@ -364,30 +367,43 @@ unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
     }
 }
 
-/// How many bytes are taken of a direction from here on for its handshake. They are not
-/// encrypted in the client's hello, and of a server, up to TLS 1.2, as far as its
-/// certificate; `word` begins with what moves now.
+/// How many bytes are taken of a direction from here on for its handshake, of which `left` were
+/// left: those that are not encrypted, which is the client's hello, and of a server, up to TLS
+/// 1.2, all as far as its certificate. And a header behind these, so that their end is told.
 #[inline(always)]
-fn handshake(word: u64, offset: u64, left: u32) -> u32 {
+fn handshake(call: &Call, source: &Source, look: &Look, offset: u64, left: u32) -> u32 {
     let most = TLS_HELLO as u32;
-    let kind = word as u8;
-    let record = classify::tls_record(word);
+    let header = TLS_RECORD_HEADER as u32;
+    let kind = look.word as u8;
     // The message begins behind the header of its record, which programs may read alone.
     let server = |word: u64| word as u8 == SERVER_HELLO;
-    match record {
+    match classify::tls_record(look.word) {
         Some(len) if offset == 0 && kind == HANDSHAKE => {
-            if server(word >> 40) || len + 5 > most {
-                most
-            } else {
-                len + 5
+            let record = header + len;
+            let mut wanted = record;
+            if look.len > header && server(look.word >> 40) {
+                wanted = most;
+                if u64::from(record) < source.len
+                    && record < call.facts().len
+                    && let Some(next) = read_user::<u8>(source.buffer + u64::from(record))
+                    && is_encrypted(next)
+                {
+                    wanted = record + header;
+                }
             }
+            if wanted > most { most } else { wanted }
         }
         _ if offset == 0 => 0,
-        _ if offset == 5 && server(word) => most - 5,
-        // The handshake is encrypted from there on.
-        Some(_) if kind == CHANGE_CIPHER_SPEC || kind == APPLICATION_DATA => 0,
+        _ if offset == TLS_RECORD_HEADER as u64 && server(look.word) => most - header,
+        Some(_) if is_encrypted(kind) && left > header => header,
         _ => left,
     }
+}
+
+/// Whether a record of a type is encrypted in a handshake, or all that follow it are.
+#[inline(always)]
+const fn is_encrypted(kind: u8) -> bool {
+    kind == CHANGE_CIPHER_SPEC || kind == APPLICATION_DATA
 }
 
 /// Starts of the TLS records that begin in a call's first buffer.

@@ -276,13 +276,15 @@ pub struct Handshake {
 }
 
 /// What the certificate of a server says (RFC 5280). Nobody verified it here, and its names
-/// are cut at 256 bytes.
+/// are cut at 256 bytes, before what a terminal would obey is written out. It is not seen where
+/// a server sends the start of its handshake from several buffers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
-    /// Distinguished name of whom it is for.
-    pub subject: Box<str>,
-    /// Distinguished name of who issued it.
-    pub issuer: Box<str>,
+    /// Distinguished name of whom it is for; `None` when it is empty, as where `names` say it,
+    /// or cannot be read.
+    pub subject: Option<Box<str>>,
+    /// Distinguished name of who issued it; `None` when it is empty or cannot be read.
+    pub issuer: Option<Box<str>>,
     /// The hosts that it is for, names and addresses; 16 at most.
     pub names: Box<[Box<str>]>,
     /// When it begins to be valid, in seconds since the Unix epoch.

@@ -155,8 +155,12 @@ fn handshake(handshake: &Handshake, object: &mut Object<'_>) {
         object.put("apiscope.tls.client.ja4", &**ja4);
     }
     if let Some(certificate) = &handshake.certificate {
-        object.put("tls.server.subject", &*certificate.subject);
-        object.put("tls.server.issuer", &*certificate.issuer);
+        if let Some(subject) = &certificate.subject {
+            object.put("tls.server.subject", &**subject);
+        }
+        if let Some(issuer) = &certificate.issuer {
+            object.put("tls.server.issuer", &**issuer);
+        }
         for (name, seconds) in [
             ("tls.server.not_before", certificate.not_before),
             ("tls.server.not_after", certificate.not_after),

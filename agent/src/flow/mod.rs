@@ -41,7 +41,7 @@ pub struct Limits {
     pub flows: usize,
     /// Payload bytes that all flows together hold back for order.
     pub pending_bytes: usize,
-    /// Bytes of TLS hellos that all flows together hold until they are complete.
+    /// Bytes of TLS handshakes that all flows together hold until they have told what they can.
     pub hello_bytes: usize,
     /// Nanoseconds of event time after which a silent flow is evicted.
     pub idle_ns: u64,

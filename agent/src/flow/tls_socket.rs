@@ -280,9 +280,20 @@ mod tests {
                 news += u32::from(socket.hello(&sample::data(part, (at * crumb) as u64)));
             }
             let certificate = socket.handshake.certificate.as_deref().unwrap();
-            assert_eq!(&*certificate.issuer, "CN=Example CA");
+            assert_eq!(certificate.issuer.as_deref(), Some("CN=Example CA"));
             assert_eq!((news, socket.held()), (1, 0));
         }
+    }
+
+    #[test]
+    fn nothing_is_held_for_a_certificate_that_does_not_come() {
+        let hello = bytes(include_str!("../../../tests/fixtures/tls/tls12-server.hex"));
+        let mut socket = TlsSocket::default();
+        assert!(socket.hello(&sample::data(&hello, 0)));
+        assert_eq!(socket.held(), hello.len());
+        // A session that is resumed: what follows is encrypted.
+        assert!(!socket.hello(&sample::data(&[20, 3, 3, 0, 1], hello.len() as u64)));
+        assert_eq!((socket.held(), &socket.handshake.certificate), (0, &None));
     }
 
     #[test]

@@ -3,24 +3,30 @@
 
 #![no_main]
 
-use apiscope::flow::{
-    tls_certificate,
-    tls_hello::{self, Hello},
+use apiscope::{
+    flow::{
+        tls_certificate,
+        tls_hello::{self, Hello},
+    },
+    redact::printable,
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    if let Ok(Some(Hello::Client(hello))) = tls_hello::parse(input) {
-        for text in [hello.server_name, hello.protocol, hello.ja4].into_iter().flatten() {
-            assert!(text.len() < 256 && text.bytes().all(|byte| byte.is_ascii_graphic()));
-        }
+    let told = match tls_hello::parse(input) {
+        Ok(Some(Hello::Client(hello))) => [hello.server_name, hello.protocol, hello.ja4],
+        Ok(Some(Hello::Server(hello))) => [hello.protocol, None, None],
+        _ => [None, None, None],
+    };
+    for text in told.into_iter().flatten() {
+        assert!(text.len() < 256 && text.bytes().all(|byte| byte.is_ascii_graphic()));
     }
     if let Ok(Some(certificate)) = tls_certificate::parse(input) {
         assert!(certificate.names.len() <= 16);
         let names = [&certificate.subject, &certificate.issuer];
-        for name in names.into_iter().chain(&certificate.names) {
+        for name in names.into_iter().flatten().chain(&certificate.names) {
             // Each byte may be shown as `\u{..}`.
-            assert!(name.len() <= 256 * 10 && !name.contains(char::is_control));
+            assert!(name.len() <= 256 * 10 && printable(name) == **name);
         }
     }
 });

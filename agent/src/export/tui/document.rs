@@ -13,7 +13,12 @@ use super::{
     table, text,
     theme::Theme,
 };
-use crate::{call::Handshake, detect::Finding, export::format, flow::tls_cipher};
+use crate::{
+    call::{Certificate, Handshake},
+    detect::Finding,
+    export::format,
+    flow::tls_cipher,
+};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 18;
@@ -300,8 +305,8 @@ fn handshake(page: &mut Page, handshake: &Handshake) {
         ("ALPN", protocol.as_deref()),
         ("server name", server_name.as_deref()),
         ("client JA4", ja4.as_deref()),
-        ("certificate of", certificate.map(|it| &*it.subject)),
-        ("issued by", certificate.map(|it| &*it.issuer)),
+        ("certificate of", certificate.and_then(|it| it.subject.as_deref().or(first_name(it)))),
+        ("issued by", certificate.and_then(|it| it.issuer.as_deref())),
         ("valid until", ends.as_deref()),
     ];
     for (name, text) in facts {
@@ -309,6 +314,11 @@ fn handshake(page: &mut Page, handshake: &Handshake) {
             page.fact(name, text, Theme::text());
         }
     }
+}
+
+/// The first host that a certificate is for.
+fn first_name(certificate: &Certificate) -> Option<&str> {
+    certificate.names.first().map(|name| &**name)
 }
 
 fn finding(page: &mut Page, row: &Finding, snapshot: &Snapshot) {

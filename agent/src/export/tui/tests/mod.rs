@@ -78,8 +78,8 @@ fn handshake() -> Arc<Handshake> {
         server_name: Some("orders.example".into()),
         ja4: Some("t13d3111h2_e8f1e7e78f70_1f22a2ca17c4".into()),
         certificate: Some(Arc::new(Certificate {
-            subject: "O=Example, CN=orders.example".into(),
-            issuer: "CN=Example CA".into(),
+            subject: Some("O=Example, CN=orders.example".into()),
+            issuer: Some("CN=Example CA".into()),
             names: ["orders.example".into()].into(),
             not_before: 1_767_225_600,
             not_after: 1_798_761_600,
