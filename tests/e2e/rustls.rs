@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 use anyhow::{Context as _, Result, ensure};
 use support::{
     apiscope::Options,
-    call::{Call, all},
+    call::{Call, all, compare_complete},
     child::output,
     client::Client,
     directory, proof, ring_program,
@@ -82,6 +82,25 @@ fn each_suite_is_seen(server: &Server) -> Result<Vec<Call>> {
     }
     ensure!(suites == SUITES.map(|suite| (suite, each + 1)).into(), "{suites:?}");
     Ok(calls)
+}
+
+/// A server that runs already has probes of its own first, and everyone's beside them for a
+/// while; each call is seen once.
+fn running_server_is_seen(server: &Server) -> Result<()> {
+    let running = server.start()?;
+    let mut apiscope = Options::new()?.pid(running.pid()).start()?;
+    apiscope.wait_ready()?;
+    let done = Client::python(server, count(), 4)?.run()?;
+    apiscope.settle(done.len())?;
+    let calls = apiscope.stop()?;
+    compare_complete(&done, &calls)?;
+    all(&calls, "apiscope.binding", "ciphertext")
+}
+
+#[test]
+fn https_of_hyper_servers_that_run_already_is_seen_once() -> Result<()> {
+    running_server_is_seen(&Server::rustls()?)?;
+    running_server_is_seen(&Server::ring()?)
 }
 
 /// A copy of the server with ring, changed by a command.

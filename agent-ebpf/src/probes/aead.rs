@@ -87,8 +87,7 @@ fn seal(ctx: &ProbeContext, input: usize) -> Option<()> {
         len: argument(ctx, input + 1)?,
         data: (argument(ctx, data)?, argument(ctx, data + 1)?),
     };
-    let inner = cipher::inner(&record)?;
-    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::EGRESS, inner)?;
+    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::EGRESS)?;
     // SAFETY: the map returned it.
     unsafe {
         cipher::plaintext(ctx.as_ptr(), counters, pid_tgid, kept, record.plain);
@@ -117,8 +116,7 @@ fn open(ctx: &ProbeContext, input: usize) -> Option<()> {
         len,
         data: (argument(ctx, 8)?, argument(ctx, 9)?),
     };
-    let inner = cipher::inner(&record)?;
-    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::INGRESS, inner)?;
+    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::INGRESS)?;
     // SAFETY: the map returned it.
     unsafe { cipher::ciphertext(&raw mut (*kept).work, record.cipher, record.len) };
     Some(())

@@ -26,7 +26,7 @@ use crate::{
     emit::{self, Call, Facts},
     kernel::{Counters, now, read_user},
     maps::{EMPTY_CALL, TLS_CALLS},
-    probes::{Caller, TlsCall, session},
+    probes::{Caller, TlsCall, session, tls},
     scope, settings,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Record {
 /// Whether the content type is the last byte of the plaintext, as in TLS 1.3. `None` when it
 /// is no TLS record, or one without application data.
 #[inline(always)]
-pub(super) fn inner(record: &Record) -> Option<bool> {
+fn inner(record: &Record) -> Option<bool> {
     let (address, len) = record.data;
     if len == 5 {
         // opaque_type, legacy_record_version, length
@@ -73,16 +73,46 @@ pub(super) fn inner(record: &Record) -> Option<bool> {
     }
 }
 
-/// Keeps a call until it returns.
+/// Keeps a call until it returns. `None` when it is no TLS record with application data, or
+/// is not to be taken.
 #[inline(always)]
 pub(super) fn keep(
     context: *mut c_void,
     pid_tgid: u64,
     record: &Record,
     direction: Direction,
-    inner: bool,
 ) -> Option<*mut TlsCall> {
     let caller = Caller { pid_tgid, goroutine: CIPHER };
+    let Some(inner) = inner(record) else {
+        // One whose return was missed is not to be taken at that of this call.
+        TLS_CALLS.remove(&caller).ok();
+        return None;
+    };
+    let library = if settings::has_cookie() {
+        // SAFETY: it takes the context that the program was given.
+        (unsafe { bpf_get_attach_cookie(context) }) as u16
+    } else {
+        0
+    };
+    if library != 0 && tls::is_placed_in_part((pid_tgid >> 32) as u32, library) {
+        return None;
+    }
+    // What is sealed is told at once. A process that has probes of its own beside everyone's
+    // comes here twice.
+    if direction == Direction::EGRESS
+        && let Some(before) = TLS_CALLS.get_ptr(&caller)
+    {
+        // SAFETY: the map returned it.
+        let same = unsafe {
+            (*before).session == record.key
+                && (*before).direction == direction
+                && (*before).plain == record.len as u32
+                && (*before).data == record.data.0
+        };
+        if same {
+            return None;
+        }
+    }
     TLS_CALLS.insert(&caller, EMPTY_CALL.get(0)?, 0).ok()?;
     let call = TLS_CALLS.get_ptr_mut(&caller)?;
     // SAFETY: the map returned it.
@@ -92,9 +122,8 @@ pub(super) fn keep(
         (*call).direction = direction;
         (*call).plain = record.len as u32;
         (*call).inner = u32::from(inner);
-        if settings::has_cookie() {
-            (*call).library = bpf_get_attach_cookie(context) as u16;
-        }
+        (*call).data = record.data.0;
+        (*call).library = library;
     }
     Some(call)
 }
@@ -108,7 +137,7 @@ pub(super) fn exit(
     let pid_tgid = bpf_get_current_pid_tgid();
     let counters = scope::check((pid_tgid >> 32) as u32)?;
     let caller = Caller { pid_tgid, goroutine: CIPHER };
-    // None is there when it was no TLS record, or when another function did the work.
+    // None is there when it was not kept, or when another function did the work.
     let kept = TLS_CALLS.get_ptr_mut(&caller)?;
     // SAFETY: the map returned it, and nothing else removes a caller's entry.
     unsafe {

@@ -83,8 +83,7 @@ fn seal(ctx: &ProbeContext) -> Option<()> {
     }
     let Arguments { key, data, buffer: (address, len), .. } = arguments(ctx)?;
     let record = Record { key, plain: address, cipher: address, len, data };
-    let inner = cipher::inner(&record)?;
-    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::EGRESS, inner)?;
+    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::EGRESS)?;
     // SAFETY: the map returned it.
     unsafe {
         (*kept).result = result(ctx);
@@ -108,8 +107,7 @@ fn open(ctx: &ProbeContext) -> Option<()> {
     let len = whole.checked_sub(start)?;
     // The plaintext is moved to the start of the buffer.
     let record = Record { key, plain: address, cipher: address + start, len, data };
-    let inner = cipher::inner(&record)?;
-    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::INGRESS, inner)?;
+    let kept = cipher::keep(ctx.as_ptr(), pid_tgid, &record, Direction::INGRESS)?;
     // SAFETY: the map returned it.
     unsafe {
         (*kept).result = result(ctx);

@@ -85,6 +85,8 @@ pub(crate) struct TlsCall {
     pub(crate) result: u64,
     /// Of a key of ring that opens a record: where the tag is that came; else 0.
     pub(crate) tag: u64,
+    /// Of a key: address of the record's additional data; else 0.
+    pub(crate) data: u64,
     /// Socket seen in a nested system call.
     pub(crate) socket: FlowId,
     /// Its ends.
@@ -286,7 +288,7 @@ pub(super) fn enter(context: *mut c_void, goroutine: u64, arguments: &Arguments)
 /// Whether not all probes of a library are in place yet: a request whose response they do not
 /// show would be given the next one.
 #[inline(always)]
-fn is_placed_in_part(tgid: u32, library: u16) -> bool {
+pub(super) fn is_placed_in_part(tgid: u32, library: u16) -> bool {
     if IS_PLACING.get(0).is_none_or(|any| *any == 0) {
         return false;
     }

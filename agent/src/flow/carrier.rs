@@ -83,6 +83,9 @@ pub(super) struct Carrier {
     decoder: Decoder,
     /// The first record of the flow was seen: positions count from its start.
     pub(super) from_start: bool,
+    /// Its directions are flows of their own to the kernel side, and none tells how far the
+    /// other had come.
+    half: bool,
     /// Of a TLS session.
     pub(super) session: Option<Box<SessionFacts>>,
 }
@@ -112,6 +115,7 @@ impl Carrier {
             parked: VecDeque::new(),
             decoder: Decoder::of(connection),
             from_start: false,
+            half: false,
             session: None,
         }
     }
@@ -123,6 +127,7 @@ impl Carrier {
             parked: VecDeque::new(),
             decoder: Decoder::Sniffing(Sniffer::default()),
             from_start: false,
+            half: false,
             session: Some(Box::new(facts)),
         }
     }
@@ -140,6 +145,7 @@ impl Carrier {
     /// Takes a record.
     pub(super) fn data(&mut self, data: Data, work: &mut Work<'_>) {
         self.from_start |= data.flags.contains(DataFlags::FIRST) && data.offset == 0;
+        self.half |= data.flags.contains(DataFlags::HALF);
         if matches!(self.decoder, Decoder::Done(_)) {
             return;
         }
@@ -204,6 +210,11 @@ impl Carrier {
     /// then: of a socket it tells of the moment when the system call returned.
     fn choose(&mut self) -> Option<(Direction, Piece)> {
         let ready = self.parked.iter().position(|(way, piece)| self.ready(*way, piece));
+        if let Some(ready) = ready
+            && let Some(orphan) = self.orphan_before(ready)
+        {
+            return self.parked.remove(orphan);
+        }
         if ready.is_some() || self.session.is_some() {
             return self.parked.remove(ready?);
         }
@@ -216,6 +227,20 @@ impl Carrier {
         let (direction, mut piece) = self.parked.remove(self.parked.iter().position(request)?)?;
         piece.other_offset = piece.other_offset.min(reached);
         Some((direction, piece))
+    }
+
+    /// A response that is older than the record that would go next, and so does not answer
+    /// it: its own request came before anything was seen. Only the keys of a session are
+    /// joined midway without knowing it, and what they tell has the time of the plaintext: a
+    /// request is sealed before its response is opened, and opened before that is sealed.
+    fn orphan_before(&self, next: usize) -> Option<usize> {
+        let (way, next) = self.parked.get(next).filter(|_| self.half)?;
+        self.parked.iter().position(|(other, piece)| {
+            other != way
+                && piece.time < next.time
+                && self.continues(*other, piece)
+                && self.answers_nothing(piece)
+        })
     }
 
     fn push(&mut self, direction: Direction, piece: Piece, work: &mut Work<'_>) {

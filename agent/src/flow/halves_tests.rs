@@ -120,6 +120,23 @@ fn two_keys_of_a_socket_are_one_session() {
 }
 
 #[test]
+fn a_response_whose_request_came_before_all_that_was_seen_answers_no_later_one() {
+    let mut scene = Scene::new();
+    let request = |number: u8| format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+    let response = |number: u8| {
+        format!("HTTP/1.1 {} OK\r\nContent-Length: 0\r\n\r\n", 200 + u16::from(number)).into_bytes()
+    };
+    scene.sends(2, 1, &response(0), *b"answer 0");
+    for number in 1..4 {
+        scene.gets(1, 1, &request(number), [b'a' + number; 8]);
+        scene.sends(2, 1, &response(number), [b'k' + number; 8]);
+    }
+    let told = scene.out.iter().map(|call| (call.request.target.to_string(), call.status()));
+    let right = (1..4).map(|number| (format!("/{number}"), Some(200 + number)));
+    assert!(told.eq(right), "{:?}", scene.out);
+}
+
+#[test]
 fn sessions_that_say_the_same_at_once_are_kept_apart() {
     let mut scene = Scene::new();
     for key in 0..50 {

@@ -159,8 +159,9 @@ impl Links {
         hooked: &Hooked,
         pid: Option<u32>,
     ) -> Result<Vec<Link>> {
-        if !self.cookies {
-            // A call does not tell which library it is of.
+        // Without cookies a call does not tell which library it is of; and what everyone's
+        // probes show meanwhile is whole.
+        if !self.cookies || (pid.is_some() && self.held.contains_key(&(key, None))) {
             return self.attach(ebpf, hooked, pid);
         }
         let own = self.held.keys().filter(|(held, _)| *held == key).filter_map(|(_, pid)| *pid);

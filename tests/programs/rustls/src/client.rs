@@ -24,8 +24,9 @@ use ring::digest::{SHA256, digest};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A program that was just started is observed from some tens of milliseconds on.
-const OBSERVED_AFTER: Duration = Duration::from_secs(1);
+/// A program that was just started is observed from some tens of milliseconds on; each probe
+/// may take the kernel as long under load.
+const OBSERVED_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the server may take to start.
 const READY_WITHIN: Duration = Duration::from_secs(60);
