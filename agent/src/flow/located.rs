@@ -33,8 +33,8 @@ const WAITING: usize = 64;
 /// Plaintext of a full record (RFC 8446 section 5.1).
 const RECORD_MAX: u64 = 16_384;
 
-/// Calls of a library, none of which was proven, after which it is given up: more than a
-/// session has before its first answer.
+/// Calls of a library that have read something, none of which was proven, after which it is
+/// given up.
 const CALLS_MAX: u32 = 1000;
 
 /// What is known of a socket.
@@ -94,7 +94,11 @@ impl Located {
     /// Probes were attached to a library.
     pub(super) fn library(&mut self, index: u16) {
         if index >= LOCATED_LIBRARIES {
-            self.libraries.insert(index, Library::Tried(0));
+            // Others get the probes of one that has proven itself, and numbers are used again.
+            let known = self.libraries.entry(index).or_insert(Library::Tried(0));
+            if *known == Library::GivenUp {
+                *known = Library::Tried(0);
+            }
         }
     }
 
@@ -119,7 +123,9 @@ impl Located {
 
     /// A call of a session that is not proven moved plaintext.
     pub(super) fn plaintext(&mut self, session: Session, data: &Data, len: u64, binder: &Binder) {
-        if let Some(library) = self.libraries.get_mut(&data.library)
+        // What is sent may be long before there is an answer.
+        if data.direction == Direction::INGRESS
+            && let Some(library) = self.libraries.get_mut(&data.library)
             && let Library::Tried(calls) = library
         {
             *calls += 1;

@@ -97,7 +97,7 @@ pub fn inspect(mut file: &File) -> Result<Found> {
         let found = elf.search(table, |address| elf.file_offset(address))?;
         let Some(hooked) = found.hooked() else { continue };
         if hooked.shows_plaintext() {
-            return Ok(elf.with_ring(hooked));
+            return Ok(elf.with_ring(&hooked));
         }
         best = best.or(Some(hooked));
     }
@@ -105,7 +105,7 @@ pub fn inspect(mut file: &File) -> Result<Found> {
     let unpacked = debuginfo::search(&elf);
     let hooked = unpacked.as_ref().ok().and_then(|found| found.hooked());
     if let Some(hooked) = hooked.filter(Places::shows_plaintext) {
-        return Ok(elf.with_ring(hooked));
+        return Ok(elf.with_ring(&hooked));
     }
     if let Some(library) = elf.library() {
         let points = match library {
@@ -188,7 +188,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
     pub(super) fn bytes(&self, address: u64, len: u64) -> Option<&'data [u8]> {
         let last = address.checked_add(len.checked_sub(1)?)?;
         let offset = self.file_offset(address)?;
-        let whole = self.file_offset(last)? == offset + len - 1;
+        let whole = Some(self.file_offset(last)?) == offset.checked_add(len - 1);
         (whole && len <= TABLE_MAX).then(|| self.data.read_bytes_at(offset, len).ok())?
     }
 
@@ -224,17 +224,20 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 
     /// The functions of ring, where a library may use them.
     fn ring(&self, library: Embedded) -> Option<Places> {
-        matches!(library, Embedded::Ring | Embedded::Rustls).then(|| ring::find(self))?
+        let native = cfg!(target_arch = "x86_64") == self.is_x86_64();
+        (native && matches!(library, Embedded::Ring | Embedded::Rustls))
+            .then(|| ring::find(self))?
     }
 
     /// Functions that were found, and those of ring, which rustls may use beside AWS-LC.
-    fn with_ring(&self, mut hooked: Places) -> Found {
-        if hooked.usable(Interface::AwsLc)
-            && let Some(ring) = self.library().and_then(|library| self.ring(library))
-        {
-            hooked.add(&ring);
-        }
-        self.found(&hooked)
+    fn with_ring(&self, hooked: &Places) -> Found {
+        let both = hooked.usable(Interface::AwsLc).then(|| {
+            let mut both = *hooked;
+            both.add(&self.ring(self.library()?)?);
+            both.points(|place| self.code(place))
+        });
+        // Where those of ring have no place, AWS-LC has its own.
+        both.flatten().map_or_else(|| self.found(hooked), Found::Points)
     }
 
     /// Where programs are attached to functions.

@@ -1,8 +1,8 @@
-//! Tells which TLS library is linked into a file that has no function to hook, by texts that
+//! Tells which TLS library is linked into a file that names no function to hook, by texts that
 //! the library says to people: these stay when symbols are gone.
 //!
 //! A text hooks nothing. It is the reason that is told of the connections of a process, and
-//! says in which files ring is looked for.
+//! says in which files OpenSSL and ring are looked for.
 //!
 //! The texts are in parts here: whole, they would be in the agent, which has no TLS.
 

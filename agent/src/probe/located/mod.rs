@@ -141,12 +141,18 @@ pub(super) fn search<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Ar
     let read = |frame: Frame| Some(texts.read(follow(elf.code(place(elf, frame)?)?)?));
     let functions = found.iter().map(|&frame| Some((frame, read(frame)?)));
     let mut candidates = Candidates(functions.collect::<Option<_>>()?);
-    let chosen = candidates.choose().or_else(|| {
-        let owners = parts::owners(&sections, &frames, &candidates.raising())?;
-        candidates.unite(&owners, read)?;
-        candidates.choose()
-    });
-    let points = chosen?.into_iter().map(|((symbol, programs), frame)| {
+    let owners = parts::owners(&sections, &frames, &candidates.raising());
+    let chosen = if let Some(mut chosen) = candidates.choose() {
+        // Where one may be a part of another function, its end is not its own.
+        let may_be_part =
+            |frame: &Frame| owners.as_ref().is_none_or(|owners| owners.contains_key(frame));
+        chosen.retain(|(hook, frame)| ![SHUTDOWN, CLEAR].contains(hook) || !may_be_part(frame));
+        chosen
+    } else {
+        candidates.unite(&owners?, read)?;
+        candidates.choose()?
+    };
+    let points = chosen.into_iter().map(|((symbol, programs), frame)| {
         let place = place(elf, frame)?;
         points_of(symbol, programs, place.offset, elf.code(place)?)
     });
