@@ -145,7 +145,7 @@ impl Steps {
         self.add(name, started.elapsed(), result);
     }
 
-    /// Runs steps at the same time, as many as there are processors; what each printed is
+    /// Runs steps at the same time, as many as there are processors, three at most; what each printed is
     /// shown when it has ended.
     fn together(&mut self, jobs: &[Job]) {
         let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(LANES_MAX);
@@ -254,10 +254,7 @@ fn host_tests() -> Result<Outcome> {
         test.args(["--test", &target.name]);
     }
     let proofs = matrix::file()?;
-    test.env(matrix::VARIABLE, &proofs);
-    // Most of them wait for something most of the time.
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    run_tests(test.env("RUST_TEST_THREADS", (processors + 1).to_string()))?;
+    run_tests(test.env(matrix::VARIABLE, &proofs))?;
     passed(matrix::check(&proofs))
 }
 

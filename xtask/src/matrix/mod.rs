@@ -51,8 +51,8 @@ const TESTS: &[&str] = &[
     "wheels::",
 ];
 
-/// Of these, what `cargo xtask test` runs in a guest: one of each kind of library, where one
-/// end alone is observed.
+/// Of these, what `cargo xtask test` runs in a guest: one of each kind of library that has
+/// names, where one end alone is observed.
 const FEW: &[&str] = &[
     "asyncio::https_on_kept",
     "gnutls::https_of_a_reverse_proxy",
