@@ -1,18 +1,18 @@
 //! A flow that carries, or may carry, HTTP: its two streams and its decoder.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
-use agent_common::record::{DataFlags, Direction, FlowId};
+use agent_common::record::{DataFlags, Direction};
 use bytes::Bytes;
 
 use super::{
     Stats,
-    binder::Session,
+    session::SessionFacts,
     sniff::{Held, Sniffer, Verdict},
     stream::{self, Piece, Sink, Span, Stream},
 };
 use crate::{
-    call::{Binding, Cause, Handshake, Missing, Timestamp},
+    call::{Cause, Missing, Timestamp},
     event::{Data, End},
     http::{self, Exchange},
 };
@@ -45,23 +45,6 @@ pub(super) enum Content {
     Http2,
     /// Something else, or it became something else.
     Other,
-}
-
-/// What is known of a TLS session beside its bytes.
-#[derive(Debug)]
-pub(super) struct SessionFacts {
-    pub(super) session: Session,
-    pub(super) library: u16,
-    /// Where the call ends that the latest record was of, per direction: its other
-    /// records tell the binder nothing new.
-    pub(super) call_ends: [u64; 2],
-    /// Its nested calls used different sockets.
-    pub(super) conflict: bool,
-    pub(super) binding: Binding,
-    pub(super) socket: FlowId,
-    pub(super) handshake: Arc<Handshake>,
-    /// The ledger has its socket, and so not the session.
-    pub(super) counted: bool,
 }
 
 /// How long a record waits for those before it, nanoseconds of event time. Records

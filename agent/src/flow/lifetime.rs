@@ -6,8 +6,9 @@ use agent_common::record::{FlowId, Layer, Tuple};
 
 use super::{
     binder::Session,
-    carrier::{Carrier, SessionFacts},
+    carrier::Carrier,
     coverage::Entry,
+    session::SessionFacts,
     table::{Flow, FlowTable, Key, Kind},
     unsure::Unsure,
 };

@@ -8,14 +8,30 @@ use agent_common::{
 };
 
 use super::{
-    binder::Plaintext,
-    carrier::SessionFacts,
+    binder::{Plaintext, Session},
     table::{Flow, FlowTable, Kind},
 };
 use crate::{
-    call::{Binding, Call},
+    call::{Binding, Call, Handshake},
     event::Data,
 };
+
+/// What is known of a TLS session beside its bytes.
+#[derive(Debug)]
+pub(super) struct SessionFacts {
+    pub(super) session: Session,
+    pub(super) library: u16,
+    /// Where the call ends that the latest record was of, per direction: its other
+    /// records tell the binder nothing new.
+    pub(super) call_ends: [u64; 2],
+    /// Its nested calls used different sockets.
+    pub(super) conflict: bool,
+    pub(super) binding: Binding,
+    pub(super) socket: FlowId,
+    pub(super) handshake: Arc<Handshake>,
+    /// The ledger has its socket, and so not the session.
+    pub(super) counted: bool,
+}
 
 impl SessionFacts {
     /// Bytes of the call that a record is of, if it is the first of that call.

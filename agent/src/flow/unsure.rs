@@ -5,7 +5,7 @@
 //! socket as long as it lives.
 
 use super::{
-    carrier::SessionFacts,
+    session::SessionFacts,
     table::{Flow, FlowTable, Kind},
 };
 use crate::{
