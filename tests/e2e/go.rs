@@ -1,17 +1,17 @@
 //! Go: `crypto/tls`, whose goroutines change threads within a call, in programs of the
 //! newest and the oldest toolchain, with and without symbols.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use support::{
     apiscope::Options,
-    call::{Call, Done, all, all_by_library, compare, compare_complete},
+    call::{Call, all, all_by_library, compare_complete},
     client::Client,
     go::Build,
     proof,
     server::Server,
 };
 
-use crate::{both_in_scope, count, observe, server_sees_all};
+use crate::{both_in_scope, count, proxy_sees_both_sides, server_sees_all};
 
 const fn stack(build: Build) -> &'static str {
     match build {
@@ -66,19 +66,10 @@ fn a_reverse_proxy_is_seen_from_both_of_its_sides() -> Result<()> {
     let upstream = Server::nginx(true)?;
     let _nginx = upstream.start()?;
     let server = Server::go(Build::Newest, true, Some(&upstream))?;
-    let mut apiscope = observe(Options::new()?, &server)?;
-    let done = Client::python(&server, count(), 4)?.run()?;
-    apiscope.settle(2 * done.len())?;
-    let calls = apiscope.stop()?;
-    by_go(&calls, "server")?;
-    let (answered, asked): (Vec<_>, Vec<_>) =
-        calls.into_iter().partition(|call| call.text("apiscope.role") == "server");
-    compare_complete(&done, &answered)?;
-    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
-    compare(&done, &asked.iter().map(|call| call.done().without_port()).collect::<Vec<_>>())?;
-    let upstream = Some(upstream.address()?.port().into());
-    let elsewhere = asked.iter().find(|call| call.number("server.port") != upstream);
-    ensure!(elsewhere.is_none(), "another upstream: {elsewhere:?}");
+    let client = Client::python(&server, count(), 4)?;
+    let (answered, asked) = proxy_sees_both_sides(&server, &upstream, &client)?;
+    by_go(&answered, "server")?;
+    by_go(&asked, "server")?;
     proof::whole(stack(Build::Newest), "net/http, reverse proxy", &answered)
 }
 

@@ -1,34 +1,19 @@
 //! Servers and proxies that much runs behind, each observed alone.
 
-use anyhow::{Result, ensure};
-use support::{
-    apiscope::Options,
-    call::{Done, all, compare, compare_complete},
-    client::Client,
-    proof,
-    server::Server,
-};
+use anyhow::Result;
+use support::{call::all, client::Client, proof, server::Server};
 
-use crate::{count, observe, server_on_buffers_sees_all, server_sees_all};
+use crate::{count, proxy_sees_both_sides, server_on_buffers_sees_all, server_sees_all};
 
 #[test]
 fn a_proxy_that_interleaves_many_sessions_in_one_thread_is_seen_from_both_sides() -> Result<()> {
     let upstream = Server::nginx(true)?;
     let _nginx = upstream.start()?;
     let server = Server::haproxy(&upstream)?;
-    let mut apiscope = observe(Options::new()?, &server)?;
-    let done = Client::python(&server, count(), 16)?.run()?;
-    apiscope.settle(2 * done.len())?;
-    let calls = apiscope.stop()?;
-    all(&calls, "apiscope.binding", "nested_syscall")?;
-    let (answered, asked): (Vec<_>, Vec<_>) =
-        calls.into_iter().partition(|call| call.text("apiscope.role") == "server");
-    compare_complete(&done, &answered)?;
-    let done: Vec<Done> = done.into_iter().map(Done::without_port).collect();
-    compare(&done, &asked.iter().map(|call| call.done().without_port()).collect::<Vec<_>>())?;
-    let upstream = Some(upstream.address()?.port().into());
-    let elsewhere = asked.iter().find(|call| call.number("server.port") != upstream);
-    ensure!(elsewhere.is_none(), "another upstream: {elsewhere:?}");
+    let client = Client::python(&server, count(), 16)?;
+    let (answered, asked) = proxy_sees_both_sides(&server, &upstream, &client)?;
+    all(&answered, "apiscope.binding", "nested_syscall")?;
+    all(&asked, "apiscope.binding", "nested_syscall")?;
     proof::whole("OpenSSL 3.0", "haproxy, one thread, both sides", &answered)
 }
 

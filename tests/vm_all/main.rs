@@ -36,11 +36,6 @@ fn a_server_that_the_agent_did_not_start_is_seen() -> Result<()> {
         expected.sort();
         let expected: Vec<_> =
             expected.into_iter().map(|path| (path, "server".to_owned())).collect();
-        // In an emulated machine the client's end may come later than the other one waits for
-        // it, and is told by itself then.
-        let late: Vec<_> = paths.extract_if(.., |(_, role)| role == "client").collect();
-        let made = |(path, _): &(String, String)| expected.iter().any(|(known, _)| known == path);
-        ensure!(late.iter().all(made), "calls that nobody made: {late:?}");
         ensure!(paths == expected, "{paths:?}\nis not\n{expected:?}");
     }
     Ok(())
