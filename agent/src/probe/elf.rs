@@ -108,11 +108,11 @@ pub fn inspect(mut file: &File) -> Result<Found> {
         return Ok(elf.with_ring(&hooked));
     }
     if let Some(library) = elf.library() {
-        let points = match library {
-            Embedded::OpenSsl => located::search(&elf).map(Found::Points),
-            library => elf.ring(library).map(|places| elf.found(&places)),
+        let places = match library {
+            Embedded::OpenSsl => located::search(&elf),
+            library => elf.ring(library),
         };
-        return Ok(points.unwrap_or(Found::Embedded(library)));
+        return Ok(places.map_or(Found::Embedded(library), |places| elf.found(&places)));
     }
     match best.and_then(|hooked| hooked.points(|place| elf.code(place))) {
         Some(points) => Ok(Found::Points(points)),

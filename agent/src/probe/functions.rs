@@ -19,6 +19,9 @@ use super::{
 pub enum Interface {
     /// OpenSSL and its forks: `SSL_*`.
     OpenSsl,
+    /// What those of OpenSSL go through inside, where its symbols are gone: see
+    /// `probe::located`.
+    OpenSslInternal,
     /// GnuTLS: `gnutls_*`.
     GnuTls,
     /// NSPR, which programs use NSS by: `PR_*`.
@@ -36,8 +39,15 @@ pub enum Interface {
 
 impl Interface {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::OpenSsl, Self::GnuTls, Self::Nspr, Self::AwsLc, Self::Ring, Self::Bio];
+    pub const ALL: [Self; 7] = [
+        Self::OpenSsl,
+        Self::OpenSslInternal,
+        Self::GnuTls,
+        Self::Nspr,
+        Self::AwsLc,
+        Self::Ring,
+        Self::Bio,
+    ];
 
     /// Whether plaintext goes through its functions.
     pub const fn has_plaintext(self) -> bool {
@@ -46,15 +56,15 @@ impl Interface {
 
     /// Whether its functions are found by their names.
     pub const fn has_names(self) -> bool {
-        !matches!(self, Self::Ring)
+        !matches!(self, Self::OpenSslInternal | Self::Ring)
     }
 
     /// How the names of its functions begin, before their own; `None` when they are whole.
     /// The crate names all that it exports so (aws-lc-sys, builder/main.rs).
     pub const fn prefix(self) -> Option<&'static str> {
         match self {
-            Self::OpenSsl | Self::GnuTls | Self::Nspr | Self::Ring | Self::Bio => None,
             Self::AwsLc => Some("aws_lc_"),
+            _ => None,
         }
     }
 }
@@ -84,10 +94,19 @@ pub struct Point {
 }
 
 impl Point {
+    /// Whose function it is in; `None` of Go.
+    fn interface(&self) -> Option<Interface> {
+        FUNCTIONS.iter().find(|it| it.symbol == self.symbol).map(|it| it.interface)
+    }
+
     /// Whether plaintext is seen there, and not ciphertext alone.
     pub fn has_plaintext(&self) -> bool {
-        let of_buffers = |it: &Function| !it.interface.has_plaintext() && it.symbol == self.symbol;
-        !FUNCTIONS.iter().any(of_buffers)
+        self.interface().is_none_or(Interface::has_plaintext)
+    }
+
+    /// Whether it was found without symbols, and what is seen there has to be proven.
+    pub fn is_located(&self) -> bool {
+        self.interface() == Some(Interface::OpenSslInternal)
     }
 }
 
@@ -115,7 +134,7 @@ pub fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_c = FUNCTIONS
         .iter()
         .flat_map(|function| function.programs.iter().map(|program| (*program, function.symbol)));
-    of_c.chain(go::hooks()).chain(located::hooks())
+    of_c.chain(go::hooks())
 }
 
 /// A function of C that is hooked.
@@ -141,12 +160,34 @@ const fn function(
     Function { symbol, interface, purpose, programs }
 }
 
+impl Function {
+    /// Where its programs are attached, by its code, which begins at an offset in the file.
+    /// `None` when it has no place for a probe.
+    fn points(&self, start: u64, code: Code<'_>) -> Option<Vec<Point>> {
+        let symbol = self.symbol;
+        let offset = start + code::entry(code)?;
+        let (&entry, exits) = self.programs.split_first()?;
+        let mut points = vec![Point { offset, at: At::Instruction, program: entry, symbol }];
+        for &program in exits {
+            points.push(Point { offset, at: At::Return, program, symbol });
+            let returns = code::returns(code).unwrap_or_default();
+            points.extend(returns.into_iter().map(|at| Point {
+                offset: start + at,
+                at: At::InsteadOfReturn,
+                program,
+                symbol,
+            }));
+        }
+        Some(points)
+    }
+}
+
 /// Number of functions.
-pub const COUNT: usize = 33;
+pub const COUNT: usize = 36;
 
 /// Every function.
 pub const FUNCTIONS: [Function; COUNT] = {
-    use Interface::{AwsLc, Bio, GnuTls, Nspr, OpenSsl, Ring};
+    use Interface::{AwsLc, Bio, GnuTls, Nspr, OpenSsl, OpenSslInternal, Ring};
     use Purpose::{End, Read, Write};
     [
         function(OpenSsl, Read, "SSL_read", &["tls_read_enter", "tls_exit"]),
@@ -161,6 +202,14 @@ pub const FUNCTIONS: [Function; COUNT] = {
         // The object serves another connection from here on.
         function(OpenSsl, End, "SSL_clear", &["tls_end"]),
         function(OpenSsl, End, "SSL_shutdown", &["tls_shutdown"]),
+        function(OpenSslInternal, Read, located::READ, &["tls_read_ex_enter", "tls_exit"]),
+        function(OpenSslInternal, Write, located::WRITE, &["tls_write_ex_enter", "tls_exit"]),
+        function(
+            OpenSslInternal,
+            Write,
+            located::WRITE_FLAGS,
+            &["tls_write_ex2_enter", "tls_exit"],
+        ),
         function(GnuTls, Read, "gnutls_record_recv", &["tls_read_enter", "tls_exit"]),
         // Since 3.6.3 `gnutls_record_send` is a jump to it.
         function(GnuTls, Write, "gnutls_record_send2", &["tls_write_enter", "tls_exit"]),
@@ -209,30 +258,6 @@ pub struct Place {
     pub len: u64,
 }
 
-/// Where programs are attached to a function that is at an offset in a file. `None` when it
-/// has no place for a probe.
-pub(super) fn points_of(
-    symbol: &'static str,
-    programs: &'static [&'static str],
-    start: u64,
-    code: Code<'_>,
-) -> Option<Vec<Point>> {
-    let offset = start + code::entry(code)?;
-    let (&entry, exits) = programs.split_first()?;
-    let mut points = vec![Point { offset, at: At::Instruction, program: entry, symbol }];
-    for &program in exits {
-        points.push(Point { offset, at: At::Return, program, symbol });
-        let returns = code::returns(code).unwrap_or_default();
-        points.extend(returns.into_iter().map(|at| Point {
-            offset: start + at,
-            at: At::InsteadOfReturn,
-            program,
-            symbol,
-        }));
-    }
-    Some(points)
-}
-
 /// Where the functions are in a file, in the order of [`FUNCTIONS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Places(pub [Option<Place>; COUNT]);
@@ -271,11 +296,11 @@ impl Places {
         code: impl Fn(Place) -> Option<Code<'data>>,
     ) -> Option<Arc<[Point]>> {
         let mut points = Vec::new();
-        for (Function { symbol, interface, programs, .. }, place) in self.iter() {
-            match code(place).and_then(|code| points_of(symbol, programs, place.offset, code)) {
+        for (function, place) in self.iter() {
+            match code(place).and_then(|code| function.points(place.offset, code)) {
                 Some(found) => points.extend(found),
                 // Plaintext is seen without it.
-                None if !interface.has_plaintext() => {}
+                None if !function.interface.has_plaintext() => {}
                 None => return None,
             }
         }

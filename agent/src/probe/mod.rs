@@ -55,7 +55,6 @@ use aya::{
 };
 use budget::MessageBudgets;
 pub use file::{FileId, is_gone, open_to_look};
-pub use located::are_located;
 pub use mapping::{Mapping, installed, mappings};
 pub use returns::ReturnProbes;
 pub use scope::Scope;

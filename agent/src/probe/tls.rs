@@ -23,7 +23,6 @@ use super::{
     go,
     library::{self, Found},
     links::{Links, Placed, has_cookies, program},
-    located::are_located,
     mapping::mappings,
     returns::ReturnProbes,
     users::Users,
@@ -385,7 +384,7 @@ impl Libraries {
                 Looked::Not(FileVerdict::Unhooked(why))
             }
             // Who has to prove itself has to be told apart.
-            Found::Points(points) if are_located(&points) && !has_cookies() => {
+            Found::Points(points) if points.iter().any(Point::is_located) && !has_cookies() => {
                 Looked::Not(FileVerdict::Unhooked(Unhooked::Embedded(Embedded::OpenSsl)))
             }
             Found::Points(points) => {
@@ -394,7 +393,7 @@ impl Libraries {
                     "more than {LIBRARIES_MAX} files with TLS functions"
                 );
                 let used = |index: &u16| self.list.iter().any(|library| library.index == *index);
-                let located = are_located(&points);
+                let located = points.iter().any(Point::is_located);
                 let mut all =
                     if located { LOCATED_LIBRARIES..=u16::MAX } else { 1..=LOCATED_LIBRARIES - 1 };
                 let index = all.find(|index| !used(index)).context("no number left")?;

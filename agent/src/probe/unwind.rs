@@ -1,8 +1,9 @@
-//! Where functions begin and end, by the tables for unwinding. Stripping leaves them, and a
-//! program in Rust has an entry for each function.
+//! Where functions begin and end, by the tables for unwinding. Stripping leaves them, and
+//! nearly every function has an entry.
 //!
 //! `.eh_frame_hdr` is a sorted table of all entries, `.eh_frame` has these (Linux Standard
-//! Base, Core, sections 10.6.1 and 10.6.2). Only the form that linkers write is read.
+//! Base, Core, sections 10.6.1 and 10.6.2). Only the form that linkers write is read; by hand,
+//! because the tables of strangers overflow in gimli 0.34 (`EhHdrTable::lookup`).
 
 use object::read::ReadRef;
 
@@ -15,19 +16,22 @@ const FORM: [u8; 3] = [1, 0x03, 0x3b];
 /// Bytes before the table.
 const HEAD: usize = 12;
 
-/// The tables of a file.
-pub(super) struct Frames<'data> {
-    /// `.eh_frame_hdr`
-    table: Loaded<'data>,
-    /// `.eh_frame`
-    entries: Loaded<'data>,
+/// A function, or a part of one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Frame {
+    pub(super) address: u64,
+    pub(super) len: u64,
 }
 
-/// What is loaded at an address.
-#[derive(Clone, Copy)]
-struct Loaded<'data> {
-    bytes: &'data [u8],
-    address: u64,
+/// The tables of a file.
+pub(super) struct Frames<'data> {
+    /// Of `.eh_frame_hdr`: addresses of functions, in ascending order, and of their entries,
+    /// relative to its own.
+    table: &'data [[u8; 8]],
+    table_at: u64,
+    /// `.eh_frame`
+    entries: &'data [u8],
+    entries_at: u64,
 }
 
 impl<'data> Frames<'data> {
@@ -35,37 +39,55 @@ impl<'data> Frames<'data> {
     pub(super) fn of<R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Self> {
         let loaded = |name| {
             let section = elf.section(name)?;
-            Some(Loaded { bytes: elf.contents(&section)?, address: section.address })
+            Some((section.address, elf.contents(&section)?))
         };
-        Some(Self { table: loaded(".eh_frame_hdr")?, entries: loaded(".eh_frame")? })
+        Self::parse(loaded(".eh_frame_hdr")?, loaded(".eh_frame")?)
+    }
+
+    /// Sections, each with where it is loaded.
+    fn parse(
+        (table_at, head): (u64, &'data [u8]),
+        (entries_at, entries): (u64, &'data [u8]),
+    ) -> Option<Self> {
+        let [version, _, count, form, ..] = *head else { return None };
+        let len = usize::try_from(word(head, 8)?).ok()?;
+        let (table, _) = head.get(HEAD..)?.as_chunks::<8>();
+        let table = table.get(..len).filter(|_| [version, count, form] == FORM)?;
+        Some(Self { table, table_at, entries, entries_at })
+    }
+
+    /// The function that has an address.
+    pub(super) fn holding(&self, address: u64) -> Option<Frame> {
+        let place = |place: &[u8; 8], at| relative(self.table_at, word(place, at)?);
+        let after = self.table.partition_point(|it| place(it, 0) <= Some(address));
+        let found = self.table.get(after.checked_sub(1)?)?;
+        let (start, entry_at) = (place(found, 0)?, place(found, 4)?);
+        let entry = usize::try_from(entry_at.checked_sub(self.entries_at)?).ok()?;
+        // Its own length, what entries have in common, where the function begins relative to
+        // where that is said, its length.
+        let entry = self.entries.get(entry..)?;
+        let [own_len, parent, begins, len] =
+            [word(entry, 0)?, word(entry, 4)?, word(entry, 8)?, word(entry, 12)?];
+        // Its own start proves how it is said.
+        let proven = relative(entry_at.checked_add(8)?, begins)? == start;
+        let whole = (12..u32::MAX).contains(&own_len) && parent != 0;
+        let frame = Frame { address: start, len: len.into() };
+        (proven && whole && address.checked_sub(start)? < frame.len).then_some(frame)
     }
 
     /// Length of the function that begins at an address. `None` when none is known to.
     pub(super) fn len(&self, address: u64) -> Option<u64> {
-        let Self { table, entries } = *self;
-        let [version, _, count, form, ..] = *table.bytes else { return None };
-        if [version, count, form] != FORM {
-            return None;
-        }
-        let (places, _) = table.bytes.get(HEAD..)?.as_chunks::<8>();
-        let at = |place: &[u8; 8], word| Some(table.address.wrapping_add(signed(place, word)?));
-        let found = places.binary_search_by_key(&Some(address), |place| at(place, 0)).ok()?;
-        let offset = at(places.get(found)?, 4)?.checked_sub(entries.address)?;
-        let entry = entries.bytes.get(usize::try_from(offset).ok()?..)?;
-        let [len, parent, _, range, ..] = entry.as_chunks::<4>().0 else { return None };
-        let [len, parent, range] = [len, parent, range].map(|word| u32::from_le_bytes(*word));
-        // Its own start, relative to where that is said, proves how its length is said.
-        let said_at = entries.address.wrapping_add(offset).wrapping_add(8);
-        let proven = said_at.wrapping_add(signed(entry, 8)?) == address;
-        let whole = (12..u32::MAX).contains(&len) && parent != 0 && range > 0;
-        (proven && whole).then_some(range.into())
+        self.holding(address).filter(|frame| frame.address == address).map(|frame| frame.len)
     }
 }
 
-/// A signed word of four bytes, widened.
-fn signed(bytes: &[u8], at: usize) -> Option<u64> {
-    let word = bytes.get(at..)?.first_chunk()?;
-    Some(i64::from(i32::from_le_bytes(*word)).cast_unsigned())
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The address that a signed number counts from another one.
+pub(super) fn relative(base: u64, distance: u32) -> Option<u64> {
+    base.checked_add_signed(i64::from(distance.cast_signed()))
 }
 
 #[cfg(test)]
@@ -73,77 +95,114 @@ mod tests {
     use super::*;
 
     /// Where the tables of the tests are loaded.
-    const HEADER_AT: u64 = 0x1000;
-    const FRAMES_AT: u64 = 0x2000;
+    const TABLE_AT: u64 = 0x1000;
+    const ENTRIES_AT: u64 = 0x2000;
+
+    /// What all entries have in common: version 1, addresses relative to where they are said.
+    const PARENT: [u8; 24] =
+        [20, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b, 0, 0, 0, 0, 0, 0, 0];
 
     /// Tables of functions, by their addresses in ascending order and their lengths.
     fn tables(functions: &[(u64, u32)]) -> (Vec<u8>, Vec<u8>) {
-        let mut header = vec![1, 0x1b, 3, 0x3b, 0, 0, 0, 0];
-        header.extend(u32::try_from(functions.len()).unwrap().to_le_bytes());
-        // What all entries have in common.
-        let mut frames = [16_u32, 0, 0, 0, 0].map(u32::to_le_bytes).concat();
-        let less = |a: u64, b: u64| i32::try_from(a.cast_signed() - b.cast_signed()).unwrap();
+        let word = |a: u64, b: u64| i32::try_from(a.cast_signed() - b.cast_signed()).unwrap();
+        let mut table = vec![1, 0x1b, 3, 0x3b];
+        table.extend(word(ENTRIES_AT, TABLE_AT + 4).to_le_bytes());
+        table.extend(u32::try_from(functions.len()).unwrap().to_le_bytes());
+        let mut entries = PARENT.to_vec();
         for &(address, len) in functions {
-            let at = FRAMES_AT + frames.len() as u64;
-            header.extend(less(address, HEADER_AT).to_le_bytes());
-            header.extend(less(at, HEADER_AT).to_le_bytes());
-            frames.extend(
-                [16, u32::try_from(at + 4 - FRAMES_AT).unwrap()].map(u32::to_le_bytes).concat(),
-            );
-            frames.extend(less(address, at + 8).to_le_bytes());
-            frames.extend([len, 0].map(u32::to_le_bytes).concat());
+            let at = ENTRIES_AT + entries.len() as u64;
+            table.extend(word(address, TABLE_AT).to_le_bytes());
+            table.extend(word(at, TABLE_AT).to_le_bytes());
+            let parent = u32::try_from(at + 4 - ENTRIES_AT).unwrap();
+            entries.extend([16, parent].map(u32::to_le_bytes).concat());
+            entries.extend(word(address, at + 8).to_le_bytes());
+            entries.extend([len, 0].map(u32::to_le_bytes).concat());
         }
-        (header, frames)
+        (table, entries)
     }
 
-    fn len(header: &[u8], frames: &[u8], address: u64) -> Option<u64> {
-        let table = Loaded { bytes: header, address: HEADER_AT };
-        let entries = Loaded { bytes: frames, address: FRAMES_AT };
-        Frames { table, entries }.len(address)
+    fn frames<'a>(table: &'a [u8], entries: &'a [u8]) -> Option<Frames<'a>> {
+        Frames::parse((TABLE_AT, table), (ENTRIES_AT, entries))
     }
 
-    const FUNCTIONS: [(u64, u32); 3] = [(0x100, 16), (0x8000, 64), (0x8040, 300)];
+    const FUNCTIONS: [(u64, u32); 4] = [(0x100, 16), (0x5000, 16), (0x5010, 32), (0x7000, 1)];
 
     #[test]
-    fn a_function_is_as_long_as_its_entry_says() {
-        let (header, frames) = tables(&FUNCTIONS);
-        for (address, told) in FUNCTIONS {
-            assert_eq!(len(&header, &frames, address), Some(told.into()));
-            assert_eq!(len(&header, &frames, address + 1), None);
-            assert_eq!(len(&header, &frames, address - 1), None);
+    fn a_function_is_found_by_each_address_in_it() {
+        let (table, entries) = tables(&FUNCTIONS);
+        let frames = frames(&table, &entries).unwrap();
+        for (address, expected) in [
+            (0, None),
+            (0xff, None),
+            (0x100, Some((0x100, 16))),
+            (0x110, None),
+            (0x4fff, None),
+            (0x5000, Some((0x5000, 16))),
+            (0x500f, Some((0x5000, 16))),
+            (0x5010, Some((0x5010, 32))),
+            (0x502f, Some((0x5010, 32))),
+            (0x5030, None),
+            (0x7000, Some((0x7000, 1))),
+            (u64::MAX, None),
+        ] {
+            let found = frames.holding(address).map(|it| (it.address, it.len));
+            assert_eq!(found, expected, "{address:#x}");
+            let begins = expected.filter(|(start, _)| *start == address).map(|(_, len)| len);
+            assert_eq!(frames.len(address), begins, "{address:#x}");
         }
     }
 
     #[test]
-    fn no_damage_makes_another_function_of_one() {
-        let (header, frames) = tables(&FUNCTIONS);
-        for at in 0..header.len() {
+    fn damaged_tables_never_panic_and_never_lead_elsewhere() {
+        let (table, entries) = tables(&FUNCTIONS);
+        let held = |table: &[u8], entries: &[u8]| {
+            let Some(frames) = frames(table, entries) else { return };
+            for address in [0, 0x100, 0x5000, 0x5010, 0x5018, 0x7000, u64::MAX] {
+                let found = frames.holding(address);
+                let holds = |it: Frame| address.wrapping_sub(it.address) < it.len;
+                assert!(found.is_none_or(holds), "{found:?} holds {address:#x}");
+            }
+        };
+        for at in 0..table.len() + entries.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
-                let mut damaged = header.clone();
-                damaged[at] = value;
-                for (address, told) in FUNCTIONS {
-                    let found = len(&damaged, &frames, address);
-                    assert!(found.is_none() || found == Some(told.into()), "{at}");
-                    assert_eq!(len(&header[..at], &frames, 0x8041), None);
+                let (mut table, mut entries) = (table.clone(), entries.clone());
+                match table.get_mut(at) {
+                    Some(byte) => *byte = value,
+                    None => entries[at - table.len()] = value,
                 }
+                held(&table, &entries);
             }
         }
-        for cut in 0..frames.len() {
-            for (address, told) in FUNCTIONS {
-                let found = len(&header, &frames[..cut], address);
-                assert!(found.is_none() || found == Some(told.into()), "{cut}");
+        for cut in 0..entries.len() {
+            held(&table, &entries[..cut]);
+            held(&table[..cut.min(table.len())], &entries);
+        }
+    }
+
+    #[test]
+    fn a_damaged_table_makes_no_other_function_of_one() {
+        let (table, entries) = tables(&FUNCTIONS);
+        for at in 0..table.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = table.clone();
+                damaged[at] = value;
+                for (address, told) in FUNCTIONS {
+                    let found = frames(&damaged, &entries).and_then(|it| it.len(address));
+                    assert!(found.is_none_or(|len| len == u64::from(told)), "{at}");
+                }
             }
         }
     }
 
     #[test]
     fn addresses_at_the_end_of_all_do_no_harm() {
-        let (header, frames) = tables(&FUNCTIONS);
+        let (table, entries) = tables(&FUNCTIONS);
         for (table_at, entries_at) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX - 3)] {
-            let table = Loaded { bytes: &header, address: table_at };
-            let entries = Loaded { bytes: &frames, address: entries_at };
+            let Some(frames) = Frames::parse((table_at, &table), (entries_at, &entries)) else {
+                continue;
+            };
             for address in [0, 1, u64::MAX, u64::MAX - 0x1000 + 0x100] {
-                assert_eq!(Frames { table, entries }.len(address), None);
+                assert_eq!(frames.len(address), None);
             }
         }
     }

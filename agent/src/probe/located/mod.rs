@@ -21,42 +21,33 @@
 //! commit: nothing there names a function.
 
 mod follow;
-mod frames;
 mod parts;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::{memchr_iter, memmem};
 use object::read::ReadRef;
 
-use self::{
-    follow::{Function, Value, follow},
-    frames::{Frame, Frames, relative},
-};
+use self::follow::{Function, Value, follow};
 use super::{
     elf::{Elf, TEXTS},
-    functions::{Place, Point, points_of},
+    functions::{Place, Places},
+    unwind::{Frame, Frames, relative},
 };
 
-/// A function that is found here alone, and its programs: at the entry, and at the return.
-type Hook = (&'static str, &'static [&'static str]);
-
 /// `int ssl_read_internal(SSL *s, void *buf, size_t num, size_t *readbytes)`
-const READ: Hook = ("ssl_read_internal", &["tls_read_ex_enter", "tls_exit"]);
+pub(super) const READ: &str = "ssl_read_internal";
 
 /// `int ssl_write_internal(SSL *s, const void *buf, size_t num, size_t *written)`
-const WRITE: Hook = ("ssl_write_internal", &["tls_write_ex_enter", "tls_exit"]);
+pub(super) const WRITE: &str = "ssl_write_internal";
 
-/// Since 3.3 with `uint64_t flags` before the last argument.
-const WRITE_FLAGS: Hook = ("ssl_write_internal", &["tls_write_ex2_enter", "tls_exit"]);
+/// The same, since 3.3 with `uint64_t flags` before the last argument.
+pub(super) const WRITE_FLAGS: &str = "ssl_write_internal, with flags";
 
 /// What has a symbol elsewhere.
-const FREE: Hook = ("SSL_free", &["tls_end"]);
-const SHUTDOWN: Hook = ("SSL_shutdown", &["tls_shutdown"]);
-const CLEAR: Hook = ("SSL_clear", &["tls_end"]);
+const FREE: &str = "SSL_free";
+const SHUTDOWN: &str = "SSL_shutdown";
+const CLEAR: &str = "SSL_clear";
 
 /// The source file that errors are raised in; it may be behind the path of a build.
 const SOURCE: &[u8] = b"ssl/ssl_~lib.c\0";
@@ -94,6 +85,9 @@ const PATH_MAX: usize = 4096;
 const FUNCTIONS_MAX: usize = 1024;
 const BYTES_MAX: u64 = 4 << 20;
 
+/// Bytes of a function, at most.
+const FUNCTION_MAX: u64 = 64 << 10;
+
 /// Bytes of instructions that are searched, at most: where there are more, there may be a
 /// second function of a name.
 const CODE_MAX: usize = 128 << 20;
@@ -101,25 +95,13 @@ const CODE_MAX: usize = 128 << 20;
 /// References to the texts, at most.
 const REFERENCES_MAX: usize = 16 * 1024;
 
-/// Hooks of functions that have no symbol anywhere.
-pub(super) fn hooks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [READ, WRITE, WRITE_FLAGS]
-        .into_iter()
-        .flat_map(|(symbol, programs)| programs.iter().map(move |program| (*program, symbol)))
-}
-
-/// Whether places in a file were found without symbols: what is seen there has to be proven.
-pub fn are_located(points: &[Point]) -> bool {
-    points.iter().any(|point| hooks().any(|(_, symbol)| symbol == point.symbol))
-}
-
-/// Where programs are attached in a file that OpenSSL is linked into. `None` when anything is
-/// not certain.
-pub(super) fn search<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Arc<[Point]>> {
+/// Where the functions are in a file that OpenSSL is linked into. `None` when anything is not
+/// certain.
+pub(super) fn search<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Places> {
     if cfg!(not(target_arch = "x86_64")) || !elf.is_x86_64() {
         return None;
     }
-    let frames = Frames::new(elf)?;
+    let frames = Frames::of(elf)?;
     let texts = elf.section(TEXTS)?;
     let texts = Texts::find(elf.contents(&texts)?, texts.address)?;
     let mut found = BTreeSet::new();
@@ -129,7 +111,7 @@ pub(super) fn search<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Ar
         let code = elf.contents(&section)?;
         searched = searched.checked_add(code.len()).filter(|bytes| *bytes <= CODE_MAX)?;
         refer(code, section.address, &texts, |at| {
-            found.extend(frames.holding(at));
+            found.extend(frames.holding(at).filter(|frame| frame.len <= FUNCTION_MAX));
             found.len() <= FUNCTIONS_MAX
         })?;
         sections.push((section.address, code));
@@ -146,17 +128,17 @@ pub(super) fn search<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Option<Ar
         // Where one may be a part of another function, its end is not its own.
         let may_be_part =
             |frame: &Frame| owners.as_ref().is_none_or(|owners| owners.contains_key(frame));
-        chosen.retain(|(hook, frame)| ![SHUTDOWN, CLEAR].contains(hook) || !may_be_part(frame));
+        chosen.retain(|(name, frame)| ![SHUTDOWN, CLEAR].contains(name) || !may_be_part(frame));
         chosen
     } else {
         candidates.unite(&owners?, read)?;
         candidates.choose()?
     };
-    let points = chosen.into_iter().map(|((symbol, programs), frame)| {
-        let place = place(elf, frame)?;
-        points_of(symbol, programs, place.offset, elf.code(place)?)
-    });
-    Some(points.collect::<Option<Vec<_>>>()?.concat().into())
+    let mut places = Places::default();
+    for (symbol, frame) in chosen {
+        places.set(symbol, place(elf, frame)?);
+    }
+    Some(places)
 }
 
 fn place<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>, frame: Frame) -> Option<Place> {
@@ -361,13 +343,13 @@ impl Candidates {
         Some(())
     }
 
-    fn choose(&self) -> Option<Vec<(Hook, Frame)>> {
+    fn choose(&self) -> Option<Vec<(&'static str, Frame)>> {
         let (read, Form::Plain) = self.behind(SSL_READ, READ_INTERNAL)? else { return None };
         let (write, form) = self.behind(SSL_WRITE, WRITE_INTERNAL)?;
-        let write_hook = if form == Form::Plain { WRITE } else { WRITE_FLAGS };
-        let mut chosen = vec![(READ, read), (write_hook, write), (FREE, self.frees()?)];
-        for (hook, name) in [(SHUTDOWN, SSL_SHUTDOWN), (CLEAR, SSL_CLEAR)] {
-            chosen.extend(self.only(name).map(|(frame, _)| (hook, frame)));
+        let called = if form == Form::Plain { WRITE } else { WRITE_FLAGS };
+        let mut chosen = vec![(READ, read), (called, write), (FREE, self.frees()?)];
+        for (symbol, name) in [(SHUTDOWN, SSL_SHUTDOWN), (CLEAR, SSL_CLEAR)] {
+            chosen.extend(self.only(name).map(|(frame, _)| (symbol, frame)));
         }
         // A function cannot be two of them.
         let distinct: BTreeSet<Frame> = chosen.iter().map(|(_, frame)| *frame).collect();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memchr2_iter;
 
-use super::frames::{Frame, Frames, relative};
+use super::{Frame, Frames, relative};
 
 /// Jumps that are looked at, at most.
 const JUMPS_MAX: usize = 64 * 1024;
