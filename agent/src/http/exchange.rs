@@ -37,7 +37,7 @@ impl Connection {
         out: &mut Vec<Exchange>,
     ) {
         if self.requests.is_none() {
-            self.learn(direction, &head.line);
+            self.learn(direction, &head.line, out);
         }
         self.side(direction).state = State::Head;
         let Head { line, version, headers, notes } = head;
@@ -69,12 +69,21 @@ impl Connection {
     }
 
     /// The first head tells which direction carries what.
-    fn learn(&mut self, direction: Direction, line: &Line) {
+    fn learn(&mut self, direction: Direction, line: &Line, out: &mut Vec<Exchange>) {
         let ingress = direction == Direction::INGRESS;
         let requests = matches!(line, Line::Request { .. }) == ingress;
         self.requests = Some(if requests { Direction::INGRESS } else { Direction::EGRESS });
         let unread = self.side_of(Kind::Request).unread;
         self.pairing.requests_missed(unread, false);
+        // What has begun in the other direction and looks like the same is none.
+        let other = if ingress { Direction::EGRESS } else { Direction::INGRESS };
+        let wanted = self.kind(other);
+        let side = self.side(other);
+        if side.kind.is_some() && side.kind != wanted {
+            side.state = State::Seek;
+            let len = self.lose_partial(other);
+            self.gap(other, len, false, out);
+        }
     }
 
     fn request(&mut self, mut request: Request, time: Timestamp, out: &mut Vec<Exchange>) {

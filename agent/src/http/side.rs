@@ -90,6 +90,7 @@ impl Side {
     pub(super) fn forget(&mut self) -> usize {
         let len = self.partial.len();
         self.partial = BytesMut::new();
+        self.kind = None;
         self.possibly_answered = false;
         len
     }

@@ -220,3 +220,20 @@ fn version_1_0_is_told_apart() {
     assert_eq!((response.ended, response.notes), (true, Notes::CLOSE_DELIMITED));
     assert_eq!(&response.body.bytes[..], b"all of it");
 }
+
+#[test]
+fn what_looks_like_a_request_in_the_direction_of_responses_is_none() {
+    let mut run = Run::new(Limits::default());
+    run.feed(&[
+        Input::Bytes(OUT, b"GET /of-nobody HTTP/1.1\r\nHo".to_vec()),
+        request("GET /1 HTTP/1.1\r\n\r\n"),
+        Input::Missing(OUT, 1),
+        request("GET /2 HTTP/1.1\r\n\r\n"),
+        response("HTTP/1.1 204 No Content\r\n\r\n"),
+    ])
+    .close();
+    let targets: Vec<_> = run.out.iter().map(|it| &*it.request.target).collect();
+    assert_eq!(targets, ["/1", "/2"]);
+    assert!(run.out.iter().all(|it| it.times.request_start <= it.times.request_end));
+    assert_eq!(run.connection.losses().heads, 1);
+}
