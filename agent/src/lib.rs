@@ -18,6 +18,7 @@ pub mod event;
 pub mod export;
 pub mod flow;
 pub mod http;
+pub mod http2;
 pub mod inspect;
 pub mod inventory;
 pub mod log;

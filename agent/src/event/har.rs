@@ -237,6 +237,7 @@ fn response(received: Received) -> Option<Response> {
         status: status?,
         version: version(&received.http_version),
         headers: fields(&received.headers),
+        trailers: Headers::default(),
         body: body(received.content, received.body_size),
         ended: true,
         notes: Notes::default(),

@@ -47,7 +47,7 @@ pub fn gaps(coverage: &Coverage) -> Vec<Gap> {
 /// What could not be read, a line for each program and reason; none when there is
 /// nothing to say.
 pub fn summary(coverage: &Coverage) -> Vec<String> {
-    let gaps = select(coverage, |fate| matches!(fate, Fate::Opaque(_) | Fate::Http2));
+    let gaps = select(coverage, |fate| matches!(fate, Fate::Opaque(_)));
     let mut lines: Vec<String> = gaps
         .iter()
         .take(LINES_MAX)
@@ -179,7 +179,7 @@ pub(crate) mod tests {
         for (fate, bytes) in [
             (Fate::Opaque(reason), Some([2048, 100])),
             (Fate::Opaque(reason), Some([2048, 100])),
-            (Fate::Http2, None),
+            (Fate::Other, None),
             (Fate::Decoded, Some([1, 2])),
         ] {
             coverage.set(None, Some(Entry { row, fate, connections: 1, bytes }));
@@ -192,12 +192,8 @@ pub(crate) mod tests {
         let coverage = sample("/opt/uv", "pypi.example");
         assert_eq!(
             summary(&coverage),
-            [
-                "not read: /opt/uv in 0123456789ab: 2 connections, 4.00 KiB in and 200 B out: \
-                 TLS not readable: no known TLS library; among the servers: pypi.example",
-                "not read: /opt/uv in 0123456789ab: 1 connection, bytes not known: \
-                 HTTP/2, not decoded",
-            ]
+            ["not read: /opt/uv in 0123456789ab: 2 connections, 4.00 KiB in and 200 B out: \
+                 TLS not readable: no known TLS library; among the servers: pypi.example",]
         );
         assert!(summary(&Coverage::new(1)).is_empty());
     }

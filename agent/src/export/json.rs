@@ -5,11 +5,12 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::{
     call::{Binding, Call, Endpoint, Ends, Handshake, Timestamp},
     flow::tls_cipher,
-    http::{Body, BodyState, Response},
+    http::{Body, BodyState, Notes, Response},
     pipeline::Observed,
     redact,
 };
@@ -106,17 +107,41 @@ impl JsonLines {
 }
 
 fn request(call: &Call, object: &mut Object<'_>) {
+    let notes = call.request.notes;
     let method = &*call.request.method;
     if METHODS.contains(&method) {
         object.put("http.request.method", method);
-    } else {
+    } else if !notes.contains(Notes::METHOD_UNKNOWN) {
         object.put("http.request.method", "_OTHER");
         object.put("http.request.method_original", cut(method, 32));
     }
     object.put("url.scheme", if call.tls.is_some() { "https" } else { "http" });
-    object.put("url.path", &*redact::path(call.request.path()));
+    if !notes.contains(Notes::PATH_UNKNOWN) {
+        object.put("url.path", &*redact::path(call.request.path()));
+    }
     if let Some(query) = call.request.query() {
         object.put("url.query", &redact::query(query));
+    }
+    unknown(call, object);
+}
+
+/// What is not known of a call, because it was told by reference to what its connection
+/// carried before it was observed.
+fn unknown(call: &Call, object: &mut Object<'_>) {
+    const PARTS: [(Notes, &str); 4] = [
+        (Notes::METHOD_UNKNOWN, "method"),
+        (Notes::PATH_UNKNOWN, "path"),
+        (Notes::STATUS_UNKNOWN, "status"),
+        (Notes::FIELDS_UNKNOWN, "fields"),
+    ];
+    let response = call.response.as_ref().map_or(Notes::default(), |response| response.notes);
+    let parts: SmallVec<[&str; PARTS.len()]> = PARTS
+        .into_iter()
+        .filter(|(note, _)| call.request.notes.contains(*note) || response.contains(*note))
+        .map(|(_, name)| name)
+        .collect();
+    if !parts.is_empty() {
+        object.put("apiscope.unknown", &*parts);
     }
 }
 

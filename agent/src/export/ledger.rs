@@ -99,7 +99,7 @@ mod tests {
                 "1 connection decoded, 1 B in and 2 B out",
                 "2 connections, 4.00 KiB in and 200 B out: TLS not readable: no known TLS \
                  library; among the servers: pypi.example",
-                "1 connection, bytes not known: HTTP/2, not decoded",
+                "1 connection, bytes not known: another protocol",
             ]
         );
         line.gaps.clear();

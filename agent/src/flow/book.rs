@@ -6,8 +6,8 @@
 use agent_common::record::Layer;
 
 use super::{
-    carrier::Content,
     coverage::{Coverage, Entry, Fate, Reason, RowId},
+    decoder::Content,
     table::{Flow, FlowTable, Key, Kind},
     tls_socket::Carried,
 };
@@ -165,7 +165,7 @@ impl FlowTable {
         let decided = matches!(before, Some(Fate::Opaque(_) | Fate::Unattributed));
         let fate = match before {
             // It was bound before it was evicted.
-            Some(fate @ (Fate::Decoded | Fate::Http2 | Fate::Other)) => fate,
+            Some(fate @ (Fate::Decoded | Fate::Other)) => fate,
             Some(fate) if decided && !ended => fate,
             _ if ended && !decided && !tls.used(flow.reached) => Fate::Unused,
             _ if ended || tls.moves_since.is_some_and(|since| self.waited(since)) => {
@@ -236,8 +236,7 @@ impl FlowTable {
 /// What becomes of a connection with this content; `None` while that is open.
 const fn fate(content: Content, ended: bool) -> Option<Fate> {
     match content {
-        Content::Http1 => Some(Fate::Decoded),
-        Content::Http2 => Some(Fate::Http2),
+        Content::Http => Some(Fate::Decoded),
         Content::Other => Some(Fate::Other),
         // Too little came to tell what it is.
         Content::Undecided if ended => Some(Fate::Other),

@@ -3,49 +3,19 @@
 use std::collections::VecDeque;
 
 use agent_common::record::{DataFlags, Direction};
-use bytes::Bytes;
 
 use super::{
     Stats,
+    decoder::{Content, Decoder},
     session::SessionFacts,
-    sniff::{Held, Sniffer, Verdict},
+    sniff::Sniffer,
     stream::{self, Piece, Sink, Span, Stream},
 };
 use crate::{
-    call::{Cause, Missing, Timestamp},
+    call::{Missing, Timestamp},
     event::{Data, End},
     http::{self, Exchange},
 };
-
-/// Where decoding stands.
-#[derive(Debug)]
-enum Decoder {
-    /// Plaintext of a TLS session that is not known yet.
-    Sniffing(Sniffer),
-    /// HTTP/1.
-    Http {
-        connection: Box<http::Connection>,
-        /// Position of the first byte that the decoder was given, per direction.
-        base: [Option<u64>; 2],
-        /// What was counted of the connection's losses.
-        counted: http::Losses,
-    },
-    /// Nothing more is decoded; what was there.
-    Done(Content),
-}
-
-/// What a flow carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Content {
-    /// Too little was seen.
-    Undecided,
-    /// HTTP/1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// Something else, or it became something else.
-    Other,
-}
 
 /// How long a record waits for those before it, nanoseconds of event time. Records
 /// overtake each other when a program is interrupted between taking the time and
@@ -89,14 +59,12 @@ const fn side(direction: Direction) -> usize {
 const SIDES: [Direction; 2] = [Direction::INGRESS, Direction::EGRESS];
 
 impl Carrier {
-    /// A plaintext flow that the kernel side took for HTTP/1.
-    pub(super) fn http(work: &mut Work<'_>) -> Self {
-        work.stats.flows.http1 += 1;
-        let connection = Box::new(http::Connection::new(work.limits));
+    /// A plaintext flow that the kernel side took for HTTP.
+    pub(super) fn http(decoder: Decoder) -> Self {
         Self {
             streams: Default::default(),
             parked: VecDeque::new(),
-            decoder: Decoder::of(connection),
+            decoder,
             from_start: false,
             half: false,
             session: None,
@@ -179,13 +147,7 @@ impl Carrier {
     /// interrupted after its bytes have left, and another one read the answer before the
     /// record of the request is made.
     fn answers_nothing(&self, piece: &Piece) -> bool {
-        self.from_start
-            && piece.payload.starts_with(b"HTTP/1.")
-            && match &self.decoder {
-                Decoder::Http { connection, .. } => !connection.expects_response(),
-                Decoder::Sniffing(sniffer) => sniffer.is_empty(),
-                Decoder::Done(_) => false,
-            }
+        self.from_start && piece.payload.starts_with(b"HTTP/1.") && self.decoder.answers_nothing()
     }
 
     /// The record that goes next: one that is ready. Or, where a response waits for its
@@ -254,18 +216,14 @@ impl Carrier {
                 continue;
             }
             stream.end(last, whole, end.time, &mut |offset, time, span: Span<'_>| {
-                decoder.span(direction, offset, time, span, work);
+                decoder.span(direction, (offset, whole), time, span, work);
             });
             // A flow that is gone ended orderly only in the direction that its own
             // process ended by closing it.
             let orderly =
                 end.direction == direction || (direction == Direction::EGRESS && end.tgid != 0);
-            if let Decoder::Http { connection, base, .. } = decoder
-                && orderly
-            {
-                let before = work.out.len();
-                connection.end(direction, end.time, work.out);
-                shift(work.out, before, base);
+            if orderly {
+                decoder.end(direction, end.time, work);
             }
         }
         self.settle(work);
@@ -295,21 +253,16 @@ impl Carrier {
     fn reach(&mut self, direction: Direction, offset: u64, time: Timestamp, work: &mut Work<'_>) {
         let Self { streams, decoder, from_start, .. } = self;
         let Some(stream) = streams.get_mut(side(direction)) else { return };
-        stream.reach(offset, *from_start, time, &mut |offset, time, span: Span<'_>| {
-            decoder.span(direction, offset, time, span, work);
+        let whole = *from_start;
+        stream.reach(offset, whole, time, &mut |offset, time, span: Span<'_>| {
+            decoder.span(direction, (offset, whole), time, span, work);
         });
     }
 
     /// The flow is gone: what waits comes out.
     pub(super) fn close(&mut self, time: Timestamp, work: &mut Work<'_>) {
         self.expire(None, work);
-        if let Decoder::Http { connection, base, .. } = &mut self.decoder {
-            let before = work.out.len();
-            connection.close(time, work.out);
-            shift(work.out, before, base);
-        }
-        self.decoder.count(work);
-        self.decoder = Decoder::Done(self.content());
+        self.decoder.close(time, work);
     }
 
     /// Payload bytes held back for order.
@@ -324,12 +277,7 @@ impl Carrier {
 
     /// Counts what the decoder lost, and frees one that will say nothing more.
     fn settle(&mut self, work: &mut Work<'_>) {
-        self.decoder.count(work);
-        if let Decoder::Http { connection, .. } = &self.decoder
-            && connection.finished()
-        {
-            self.decoder = Decoder::Done(Content::Other);
-        }
+        self.decoder.settle(work);
         if matches!(self.decoder, Decoder::Done(_)) && self.waits() {
             self.parked = VecDeque::new();
         }
@@ -351,138 +299,13 @@ impl Sink for Sides<'_, '_> {
         let Self { decoder, work, direction, other, whole } = self;
         if let Span::Other(reached) = span {
             let opposite = Direction(direction.0 ^ 1);
-            other.reach(reached, *whole, time, &mut |offset, time, span: Span<'_>| {
-                decoder.span(opposite, offset, time, span, work);
+            let whole = *whole;
+            other.reach(reached, whole, time, &mut |offset, time, span: Span<'_>| {
+                decoder.span(opposite, (offset, whole), time, span, work);
             });
         } else {
-            decoder.span(*direction, offset, time, span, work);
+            decoder.span(*direction, (offset, *whole), time, span, work);
         }
-    }
-}
-
-impl Decoder {
-    fn of(connection: Box<http::Connection>) -> Self {
-        Self::Http { connection, base: [None; 2], counted: http::Losses::default() }
-    }
-
-    const fn content(&self) -> Content {
-        match self {
-            Self::Sniffing(_) => Content::Undecided,
-            Self::Http { .. } => Content::Http1,
-            Self::Done(content) => *content,
-        }
-    }
-
-    /// Counts what was lost since the last time.
-    fn count(&mut self, work: &mut Work<'_>) {
-        let Self::Http { connection, counted, .. } = self else { return };
-        let losses = *connection.losses();
-        if losses == *counted {
-            return;
-        }
-        work.stats.heads_lost += losses.heads - counted.heads;
-        work.stats.responses_unpaired += losses.responses - counted.responses;
-        work.stats.skipped_bytes += losses.skipped - counted.skipped;
-        *counted = losses;
-    }
-
-    fn span(
-        &mut self,
-        direction: Direction,
-        offset: u64,
-        time: Timestamp,
-        span: Span<'_>,
-        work: &mut Work<'_>,
-    ) {
-        match span {
-            Span::Bytes(bytes) => self.bytes(direction, offset, time, bytes, work),
-            Span::Missing(len, cause) => {
-                if let Some(lost) = work.stats.lost.get_mut(side(direction)) {
-                    lost.add(cause, len);
-                }
-                work.lost.add(cause, len);
-                self.missing(direction, offset, time, len, cause, work);
-            }
-            Span::Other(_) => {}
-        }
-    }
-
-    fn bytes(
-        &mut self,
-        direction: Direction,
-        offset: u64,
-        time: Timestamp,
-        bytes: &Bytes,
-        work: &mut Work<'_>,
-    ) {
-        match self {
-            Self::Http { connection, base, .. } => {
-                note_base(base, direction, offset);
-                let before = work.out.len();
-                connection.bytes(direction, time, bytes, work.out);
-                shift(work.out, before, base);
-            }
-            Self::Sniffing(sniffer) => {
-                let next = Held { direction, offset, time, bytes: bytes.clone() };
-                match sniffer.look(next) {
-                    Verdict::More => {}
-                    Verdict::Http1 => {
-                        let held = sniffer.take();
-                        work.stats.flows.http1 += 1;
-                        let connection = Box::new(http::Connection::new(work.limits));
-                        *self = Self::of(connection);
-                        for Held { direction, offset, time, bytes } in held {
-                            self.bytes(direction, offset, time, &bytes, work);
-                        }
-                    }
-                    Verdict::Http2 => {
-                        work.stats.flows.http2 += 1;
-                        *self = Self::Done(Content::Http2);
-                    }
-                    Verdict::Other => {
-                        work.stats.flows.ignored += 1;
-                        *self = Self::Done(Content::Other);
-                    }
-                }
-            }
-            Self::Done(_) => {}
-        }
-    }
-
-    fn missing(
-        &mut self,
-        direction: Direction,
-        offset: u64,
-        time: Timestamp,
-        len: u64,
-        cause: Cause,
-        work: &mut Work<'_>,
-    ) {
-        match self {
-            Self::Http { connection, base, .. } => {
-                note_base(base, direction, offset);
-                let before = work.out.len();
-                connection.missing(direction, time, len, cause, work.out);
-                shift(work.out, before, base);
-            }
-            Self::Sniffing(sniffer) => sniffer.lost(direction),
-            Self::Done(_) => {}
-        }
-    }
-}
-
-fn note_base(base: &mut [Option<u64>; 2], direction: Direction, offset: u64) {
-    if let Some(base @ None) = base.get_mut(side(direction)) {
-        *base = Some(offset);
-    }
-}
-
-/// The decoder counts from the first byte that it was given; calls count from the
-/// start of the flow.
-fn shift(out: &mut [Exchange], from: usize, base: &[Option<u64>; 2]) {
-    for exchange in out.get_mut(from..).unwrap_or_default() {
-        let base = base.get(side(exchange.request_direction)).copied().flatten();
-        exchange.request_offset = exchange.request_offset.saturating_add(base.unwrap_or(0));
     }
 }
 

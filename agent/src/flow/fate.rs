@@ -186,16 +186,14 @@ impl Reason {
 /// What became of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Fate {
-    /// HTTP/1, decoded.
+    /// HTTP, decoded.
     Decoded,
     /// TLS of a process whose plaintext was captured: some of it may be this
     /// connection's, and which was not certain.
     Unattributed,
     /// TLS or QUIC that was not readable, or what went past the system calls.
     Opaque(Reason),
-    /// HTTP/2, which is not decoded.
-    Http2,
-    /// Another protocol, or one that it became after HTTP/1.
+    /// Another protocol, or one that it became after HTTP.
     Other,
     /// TLS over which nothing was sent: there was nothing to decode.
     Unused,
@@ -203,11 +201,11 @@ pub enum Fate {
 
 impl Fate {
     /// Number of fates.
-    pub(super) const COUNT: usize = 5 + Reason::ALL.len();
+    pub(super) const COUNT: usize = 4 + Reason::ALL.len();
 
     /// All fates.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Decoded, Self::Unattributed, Self::Http2, Self::Other, Self::Unused]
+        [Self::Decoded, Self::Unattributed, Self::Other, Self::Unused]
             .into_iter()
             .chain(Reason::ALL.map(Self::Opaque))
     }
@@ -216,10 +214,9 @@ impl Fate {
         match self {
             Self::Decoded => 0,
             Self::Unattributed => 1,
-            Self::Http2 => 2,
-            Self::Other => 3,
-            Self::Unused => 4,
-            Self::Opaque(reason) => 5 + reason.index(),
+            Self::Other => 2,
+            Self::Unused => 3,
+            Self::Opaque(reason) => 4 + reason.index(),
         }
     }
 
@@ -229,7 +226,6 @@ impl Fate {
             Self::Decoded => "decoded",
             Self::Unattributed => "unattributed",
             Self::Opaque(_) => "opaque",
-            Self::Http2 => "http/2",
             Self::Other => "other",
             Self::Unused => "unused",
         }
@@ -243,7 +239,6 @@ impl Fate {
             Self::Opaque(Reason::Quic) => "QUIC not readable",
             Self::Opaque(Reason::IoUring) => "not readable",
             Self::Opaque(_) => "TLS not readable",
-            Self::Http2 => "HTTP/2, not decoded",
             Self::Other => "another protocol",
             Self::Unused => "TLS without data",
         }

@@ -49,6 +49,7 @@ fn view_of(role: Role, target: &str, start: u64) -> Call {
             status: 200,
             version: Version::Http11,
             headers: Headers::default(),
+            trailers: Headers::default(),
             body: body("hello"),
             ended: true,
             notes: Notes::default(),

@@ -5,6 +5,7 @@ pub mod binder;
 mod book;
 mod carrier;
 pub mod coverage;
+mod decoder;
 mod emit;
 pub mod ends;
 pub mod fate;

@@ -3,16 +3,16 @@
 use agent_common::record::Direction;
 use bytes::Bytes;
 
-use crate::call::Timestamp;
+use crate::{
+    call::Timestamp,
+    http2::{self, Look},
+};
 
 /// Messages looked at before a session is given up.
 const LOOKS_MAX: u8 = 32;
 
 /// Longest marker, and so the most bytes that are looked at.
 const MARKER_MAX: usize = 14;
-
-/// The start of the connection preface (RFC 9113 section 3.4).
-const HTTP2: &[u8; MARKER_MAX] = b"PRI * HTTP/2.0";
 
 /// Status lines and request lines start with these (RFC 9110 section 9, RFC 5789,
 /// and the methods of `WebDAV` and of caches that APIs are known to use).
@@ -46,7 +46,7 @@ pub enum Verdict {
     More,
     /// An HTTP/1 message.
     Http1,
-    /// An HTTP/2 connection.
+    /// Frames of HTTP/2, or what a client sends before them.
     Http2,
     /// Neither.
     Other,
@@ -54,14 +54,15 @@ pub enum Verdict {
 
 /// Says what `bytes` are the start of.
 pub fn classify(bytes: &[u8]) -> Verdict {
-    if bytes.starts_with(HTTP2) {
+    let http2 = http2::look(bytes);
+    if http2 == Look::Yes {
         return Verdict::Http2;
     }
     if HTTP1.iter().any(|marker| bytes.starts_with(marker)) {
         return Verdict::Http1;
     }
     let may_become = |marker: &[u8]| marker.starts_with(bytes);
-    if may_become(HTTP2) || HTTP1.iter().any(|marker| may_become(marker)) {
+    if http2 == Look::Maybe || HTTP1.iter().any(|marker| may_become(marker)) {
         return Verdict::More;
     }
     Verdict::Other
@@ -94,8 +95,8 @@ impl Sniffer {
         self.held.is_empty()
     }
 
-    /// Looks at the next bytes. Once the verdict is [`Verdict::Http1`], `take` has
-    /// what is to be decoded; [`Verdict::Other`] is final.
+    /// Looks at the next bytes. Once the verdict is a version of HTTP, `take_if` has what is
+    /// to be decoded; [`Verdict::Other`] is final.
     pub fn look(&mut self, next: Held) -> Verdict {
         let mut start = [0; MARKER_MAX];
         let mut len = 0;
@@ -108,8 +109,7 @@ impl Sniffer {
         let direction = next.direction;
         let verdict = classify(start.get(..len).unwrap_or_default());
         match verdict {
-            Verdict::More | Verdict::Http1 => self.held.push(next),
-            Verdict::Http2 => {}
+            Verdict::More | Verdict::Http1 | Verdict::Http2 => self.held.push(next),
             // Joined midway, maybe: the next bytes may start a message.
             Verdict::Other => {
                 self.lost(direction);
@@ -127,15 +127,19 @@ impl Sniffer {
         self.held.retain(|held| held.direction != direction);
     }
 
-    /// What was held back, in order of arrival.
-    pub fn take(&mut self) -> Vec<Held> {
-        std::mem::take(&mut self.held)
+    /// What was held back, in order of arrival, if it is wanted.
+    pub fn take_if(&mut self, wanted: bool) -> Vec<Held> {
+        if wanted { std::mem::take(&mut self.held) } else { Vec::new() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    /// HEADERS that end a request on stream 3.
+    const HEADERS: &[u8] = b"\0\0\x05\x01\x05\0\0\0\x03";
 
     fn held(direction: Direction, bytes: &'static [u8]) -> Held {
         let bytes = Bytes::from_static(bytes);
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_prefix_of_a_marker_waits_for_more() {
-        for marker in HTTP1.into_iter().chain([HTTP2.as_slice()]) {
+        for marker in HTTP1.into_iter().chain([PREFACE]) {
             for len in 0..marker.len() {
                 assert_eq!(classify(&marker[..len]), Verdict::More, "{len} of {marker:?}");
             }
@@ -160,7 +164,7 @@ mod tests {
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"G")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::EGRESS, b"HT")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"ET /")), Verdict::Http1);
-        assert_eq!(sniffer.take().len(), 3);
+        assert_eq!(sniffer.take_if(true).len(), 3);
     }
 
     #[test]
@@ -168,16 +172,16 @@ mod tests {
         let mut sniffer = Sniffer::default();
         assert_eq!(sniffer.look(held(Direction::EGRESS, b"half a body")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"GET / HTTP/1.1")), Verdict::Http1);
-        assert_eq!(sniffer.take().len(), 1);
+        assert_eq!(sniffer.take_if(true).len(), 1);
     }
 
     #[test]
     fn after_some_looks_it_gives_up() {
         let mut sniffer = Sniffer::default();
         for _ in 1..LOOKS_MAX {
-            assert_eq!(sniffer.look(held(Direction::EGRESS, b"\0\0")), Verdict::More);
+            assert_eq!(sniffer.look(held(Direction::EGRESS, b"\x01\0")), Verdict::More);
         }
-        assert_eq!(sniffer.look(held(Direction::EGRESS, b"\0\0")), Verdict::Other);
+        assert_eq!(sniffer.look(held(Direction::EGRESS, b"\x01\0")), Verdict::Other);
     }
 
     #[test]
@@ -185,5 +189,16 @@ mod tests {
         let mut sniffer = Sniffer::default();
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"PRI * ")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"HTTP/2.0\r\n")), Verdict::Http2);
+        assert_eq!(sniffer.take_if(true).len(), 2);
+    }
+
+    #[test]
+    fn http2_joined_midway_is_known_by_a_frame_that_begins_a_call() {
+        let mut sniffer = Sniffer::default();
+        assert_eq!(sniffer.look(held(Direction::EGRESS, b"\0\0\x08\0\0\0\0\0\x01")), Verdict::More);
+        for len in 0..HEADERS.len() {
+            assert_eq!(classify(&HEADERS[..len]), Verdict::More, "{len}");
+        }
+        assert_eq!(sniffer.look(held(Direction::INGRESS, HEADERS)), Verdict::Http2);
     }
 }

@@ -10,6 +10,7 @@ use super::{
     binder::{Binder, Session},
     carrier::{Carrier, Work},
     coverage::{Coverage, Entry, Fate, Reason},
+    decoder::Decoder,
     ends::{EndsKey, ends},
     halves::Halves,
     join::Joiner,
@@ -328,18 +329,18 @@ impl FlowTable {
         }
         if matches!(flow.kind, Kind::New) {
             flow.kind = match data.protocol {
-                Protocol::HTTP1 => {
+                Protocol::HTTP1 | Protocol::HTTP2 => {
                     let Self { stats, exchanges, lost, .. } = self;
                     let mut work = work(self.http, stats, exchanges, lost);
-                    Kind::Carrier(Carrier::http(&mut work))
+                    Kind::Carrier(Carrier::http(if data.protocol == Protocol::HTTP1 {
+                        Decoder::http1(&mut work)
+                    } else {
+                        Decoder::http2(&mut work)
+                    }))
                 }
                 Protocol::TLS => {
                     self.stats.flows.tls += 1;
                     Kind::Tls(TlsSocket::default())
-                }
-                Protocol::HTTP2 => {
-                    self.stats.flows.http2 += 1;
-                    Kind::Other(Fate::Http2)
                 }
                 Protocol::QUIC => Kind::Quic(QuicSocket::new(&data)),
                 Protocol::URING => {

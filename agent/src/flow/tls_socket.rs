@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_common::{limits::TLS_HELLO, record::Direction};
 
 use super::{
-    carrier::Content,
+    decoder::Content,
     tls_certificate,
     tls_hello::{self, Hello, ServerHello},
     tls_record::RecordStart,

@@ -109,11 +109,11 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// What has been seen of a body so far.
 #[derive(Debug, Default)]
-pub(super) struct Captured {
+pub(crate) struct Captured {
     /// Bytes of the body, captured or not.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Bytes not kept because of the limit.
-    pub(super) over: u64,
+    pub(crate) over: u64,
     /// The first piece, as it came; empty once there are more.
     first: Bytes,
     /// All pieces, when there is more than one.
@@ -124,13 +124,13 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Takes the next bytes of the body; keeps at most `limit` in all.
-    pub(super) fn take(&mut self, piece: &Bytes, limit: usize) {
+    pub(crate) fn take(&mut self, piece: &Bytes, limit: usize) {
         let len = piece.len() as u64;
         self.size = self.size.saturating_add(len);
         if self.holed {
             return;
         }
-        let kept = self.first.len() + self.more.len();
+        let kept = self.kept();
         let fits = piece.len().min(limit.saturating_sub(kept));
         self.over = self.over.saturating_add(len - fits as u64);
         if kept == 0 {
@@ -142,14 +142,19 @@ impl Captured {
         }
     }
 
+    /// Bytes that are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
     /// Takes note that the next `len` bytes of the body were not captured.
-    pub(super) fn skip(&mut self, len: u64) {
+    pub(crate) fn skip(&mut self, len: u64) {
         self.size = self.size.saturating_add(len);
         self.holed = true;
     }
 
     /// The body, when the message is over; `ended` as its framing says.
-    pub(super) fn finish(self, ended: bool, headers: &Headers, limits: &Limits) -> Body {
+    pub(crate) fn finish(self, ended: bool, headers: &Headers, limits: &Limits) -> Body {
         let bytes = if self.more.is_empty() { self.first } else { self.more.freeze() };
         let state = if self.over > 0 {
             BodyState::Capped

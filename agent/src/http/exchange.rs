@@ -3,7 +3,7 @@
 use agent_common::record::Direction;
 
 use super::{
-    Body, Connection, Exchange, Notes, Request, Response,
+    Body, Connection, Exchange, Headers, Notes, Request, Response,
     body::Framing,
     head::{Head, Kind, Line},
     pairing::Waiting,
@@ -59,6 +59,7 @@ impl Connection {
                     status,
                     version,
                     headers,
+                    trailers: Headers::default(),
                     body: Body::default(),
                     ended: false,
                     notes,

@@ -40,7 +40,7 @@ thread_local! {
 }
 
 /// The method's name, shared when it is a common one.
-pub(super) fn intern(method: &str) -> Arc<str> {
+pub(crate) fn intern(method: &str) -> Arc<str> {
     let known = NAMES.with(|names| names.iter().find(|name| ***name == *method).map(Arc::clone));
     known.unwrap_or_else(|| method.into())
 }

@@ -13,8 +13,10 @@ mod method;
 mod pairing;
 mod side;
 
+pub(crate) use body::Captured;
 pub use connection::{Connection, Limits, Losses};
 pub use headers::Headers;
+pub(crate) use method::intern;
 
 use std::sync::Arc;
 
@@ -33,7 +35,14 @@ pub enum Version {
     /// HTTP/1.1.
     #[serde(rename = "1.1")]
     Http11,
+    /// HTTP/2.
+    #[serde(rename = "2")]
+    Http2,
 }
+
+/// What a method or a target is when it is not known: see [`Notes::METHOD_UNKNOWN`] and
+/// [`Notes::PATH_UNKNOWN`].
+pub const UNKNOWN: &str = "(unknown)";
 
 impl Version {
     /// OpenTelemetry `network.protocol.version`.
@@ -41,6 +50,7 @@ impl Version {
         match self {
             Self::Http10 => "1.0",
             Self::Http11 => "1.1",
+            Self::Http2 => "2",
         }
     }
 }
@@ -55,13 +65,14 @@ pub struct Request {
     pub target: Arc<str>,
     /// Version.
     pub version: Version,
-    /// Header fields; trailers are not among them.
+    /// Header fields; trailers are not among them. The authority of HTTP/2 is among them, as
+    /// `host` (RFC 9113 section 8.3.1).
     pub headers: Headers,
     /// Body.
     pub body: Body,
     /// The message ended as its framing says.
     pub ended: bool,
-    /// Departures from the grammar that were tolerated.
+    /// Departures from the grammar that were tolerated, and what is not known.
     pub notes: Notes,
 }
 
@@ -94,9 +105,9 @@ impl Request {
     }
 
     /// Size of the body, as [`Body::size`] has it; `None` when it is not known, because
-    /// the head that tells it was cut.
+    /// the head that tells it was cut, or frames of it were lost.
     pub fn body_size(&self) -> Option<u64> {
-        (!self.notes.contains(Notes::HEAD_CUT)).then_some(self.body.size)
+        self.notes.size_known().then_some(self.body.size)
     }
 
     /// The target from its path on.
@@ -122,19 +133,21 @@ pub struct Response {
     pub version: Version,
     /// Header fields; trailers are not among them.
     pub headers: Headers,
+    /// Fields that came behind the body; of HTTP/2 alone.
+    pub trailers: Headers,
     /// Body.
     pub body: Body,
     /// The message ended as its framing says.
     pub ended: bool,
-    /// Departures from the grammar that were tolerated.
+    /// Departures from the grammar that were tolerated, and what is not known.
     pub notes: Notes,
 }
 
 impl Response {
     /// Size of the body, as [`Body::size`] has it; `None` when it is not known, because
-    /// the head that tells it was cut.
+    /// the head that tells it was cut, or frames of it were lost.
     pub fn body_size(&self) -> Option<u64> {
-        (!self.notes.contains(Notes::HEAD_CUT)).then_some(self.body.size)
+        self.notes.size_known().then_some(self.body.size)
     }
 }
 
@@ -165,7 +178,7 @@ pub enum BodyState {
     Corrupt,
 }
 
-/// What was odd about a message, and tolerated. Bits.
+/// What was odd about a message, and tolerated, or is not known of it. Bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Notes(pub u16);
 
@@ -193,6 +206,17 @@ impl Notes {
     /// The end of the head was not captured: fields may be missing, and what they would
     /// say of the body is not known.
     pub const HEAD_CUT: Self = Self(1024);
+    /// Fields were sent as references to what an HTTP/2 connection carried before it was
+    /// observed: they are not known, nor how many of those asked for are among them.
+    pub const FIELDS_UNKNOWN: Self = Self(2048);
+    /// Frames were lost in which the body may have gone on: its size is not known.
+    pub const BODY_CUT: Self = Self(32768);
+    /// As of fields, the method is not known, or it was missing.
+    pub const METHOD_UNKNOWN: Self = Self(4096);
+    /// So is the path, or it was missing.
+    pub const PATH_UNKNOWN: Self = Self(8192);
+    /// Of a request: so is the status of its response, which is left out.
+    pub const STATUS_UNKNOWN: Self = Self(16384);
 
     /// Sets the bits of `other`.
     pub const fn insert(&mut self, other: Self) {
@@ -202,6 +226,16 @@ impl Notes {
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The size of the body is known.
+    const fn size_known(self) -> bool {
+        self.0 & (Self::HEAD_CUT.0 | Self::BODY_CUT.0) == 0
+    }
+
+    /// Fields may be missing.
+    pub const fn fields_missing(self) -> bool {
+        self.0 & (Self::HEAD_CUT.0 | Self::FIELDS_UNKNOWN.0) != 0
     }
 }
 

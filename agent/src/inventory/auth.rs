@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Notes, Request};
+use crate::http::Request;
 
 /// Authentication scheme that a request carried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -143,7 +143,7 @@ pub fn detect(request: &Request) -> Credential<'_> {
             key = Some(Credential { scheme, place: Place::Header, name });
         }
     }
-    let cut = request.notes.contains(Notes::HEAD_CUT);
+    let cut = request.notes.fields_missing();
     key.or_else(|| request.query().and_then(in_query)).or(cookie).unwrap_or(Credential {
         scheme: if cut { AuthScheme::Unknown } else { AuthScheme::None },
         place: Place::Header,
@@ -230,7 +230,7 @@ fn is_jwt(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Body, Headers, Version};
+    use crate::http::{Body, Headers, Notes, Version};
 
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
 

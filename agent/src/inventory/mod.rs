@@ -24,7 +24,10 @@ use self::{
     table::Table,
     template::{Merge, Parameter, Path, Trie},
 };
-use crate::call::Call;
+use crate::{
+    call::Call,
+    http::{Notes, UNKNOWN},
+};
 
 /// Route of calls that were answered 404 and whose path never was answered
 /// otherwise: a scan of paths that do not exist makes no endpoints.
@@ -204,8 +207,9 @@ impl Inventory {
         let at = *self.by_name.get(&endpoint.key.service)?;
         let entry = self.services.get_mut(at as usize)?;
         let method = method::index(&endpoint.key.method);
-        let special =
-            [NOT_FOUND, OTHER, ASTERISK].into_iter().find(|route| *route == &*endpoint.key.route);
+        let special = [NOT_FOUND, OTHER, ASTERISK, UNKNOWN]
+            .into_iter()
+            .find(|route| *route == &*endpoint.key.route);
         if let Some(route) = special {
             if !entry.special.iter().any(|known| (known.0, known.1) == (route, method)) {
                 let id = self.endpoints.restore(endpoint)?;
@@ -275,7 +279,9 @@ impl Inventory {
     /// The endpoint of a call, and whether it is new.
     fn resolve(&mut self, service: u32, method: u8, call: &Call) -> (u32, bool) {
         let Some(entry) = self.services.get_mut(service as usize) else { return (u32::MAX, false) };
-        let text = call.request.path();
+        // A path without its method is no endpoint.
+        let known = !call.request.notes.contains(Notes::METHOD_UNKNOWN);
+        let text = if known { call.request.path() } else { UNKNOWN };
         let key = self.cache.key(service, entry.epoch, method, text);
         if let Some(endpoint) = self.cache.get(key) {
             return (endpoint, false);
@@ -290,8 +296,8 @@ impl Inventory {
             (id, true)
         };
         let Some(path) = Path::parse(text) else {
-            let route = if text == ASTERISK { ASTERISK } else { OTHER };
-            return special(entry, &mut self.endpoints, route);
+            let special_route = [ASTERISK, UNKNOWN].into_iter().find(|route| *route == text);
+            return special(entry, &mut self.endpoints, special_route.unwrap_or(OTHER));
         };
         let known = entry.trie.find(&path).and_then(|node| entry.trie.endpoint(node, method));
         if known.is_none() && call.status() == Some(404) {

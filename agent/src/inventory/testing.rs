@@ -30,6 +30,7 @@ pub(crate) fn call(method: &str, target: &str, status: u16) -> Call {
             status,
             version: Version::Http11,
             headers: Headers::default(),
+            trailers: Headers::default(),
             body: Body::default(),
             ended: true,
             notes: Notes::default(),

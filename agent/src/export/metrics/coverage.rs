@@ -168,11 +168,13 @@ mod tests {
             format!("apiscope_coverage_connections{{{program},{opaque}}} 2"),
             format!("apiscope_coverage_unmeasured_connections{{{program},{opaque}}} 0"),
             format!("apiscope_coverage_bytes{{{program},{opaque},direction=\"ingress\"}} 4096"),
-            format!("apiscope_coverage_connections{{{program},fate=\"http/2\",reason=\"\"}} 1"),
+            format!("apiscope_coverage_connections{{{program},fate=\"other\",reason=\"\"}} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         let bytes = text.lines().filter(|line| line.starts_with("apiscope_coverage_bytes{"));
-        assert!(bytes.clone().count() == 4 && bytes.clone().all(|line| !line.contains("http/2")));
+        assert!(
+            bytes.clone().count() == 4 && bytes.clone().all(|line| !line.contains("\"other\""))
+        );
     }
 }

@@ -42,6 +42,7 @@ fn observed(id: u64, second: u64, path: &str, status: Option<u16>, lost: u64) ->
             status,
             version: Version::Http11,
             headers: Headers::default(),
+            trailers: Headers::default(),
             body: Body { size: 5, bytes: Bytes::from_static(b"hello"), ..Body::default() },
             ended: true,
             notes: Notes::default(),

@@ -1,0 +1,258 @@
+//! One stream: a request and its response (RFC 9113 section 8.1).
+
+use std::sync::Arc;
+
+use agent_common::record::Direction;
+use bytes::Bytes;
+
+use super::reader::Block;
+use crate::{
+    call::{Cause, Missing, Times, Timestamp},
+    http::{
+        Body, Captured, Exchange, Headers, Limits, Notes, Request, Response, UNKNOWN, Version,
+        intern,
+    },
+};
+
+/// A message that is coming in.
+#[derive(Debug, Default)]
+struct Message {
+    body: Captured,
+    /// It has ended, as its frames say.
+    ended: bool,
+    /// Frames were lost before its end.
+    cut: bool,
+}
+
+/// A stream that is not over.
+#[derive(Debug)]
+pub(super) struct Stream {
+    request: Option<(u64, Request)>,
+    response: Option<Response>,
+    upload: Message,
+    download: Message,
+    times: Times,
+    missing: Missing,
+    interim: bool,
+    /// The stream was reset, or refused.
+    pub(super) reset: bool,
+    /// Frames were lost among which the end of its request, or its response, may have been.
+    pub(super) doubt: bool,
+}
+
+impl Stream {
+    /// A stream of which nothing was seen before `time`.
+    pub(super) fn new(time: Timestamp) -> Self {
+        Self {
+            request: None,
+            response: None,
+            upload: Message::default(),
+            download: Message::default(),
+            times: Times { request_start: time, request_end: time, ..Times::default() },
+            missing: Missing::default(),
+            interim: false,
+            reset: false,
+            doubt: false,
+        }
+    }
+
+    /// Whether its request was seen.
+    pub(super) const fn is_requested(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// Nothing more will come.
+    pub(super) const fn is_over(&self) -> bool {
+        self.reset || (self.download.ended && (self.upload.ended || self.doubt))
+    }
+
+    /// A header block of the client: the head of the request, or its trailer fields. False when
+    /// it is neither.
+    pub(super) fn on_request(&mut self, block: Block, time: Timestamp) -> bool {
+        let Block { ends, fields, cut, start: (offset, start), .. } = block;
+        self.upload.ended |= ends;
+        self.times.request_end = self.times.request_end.max(time);
+        if self.request.is_some() {
+            return true;
+        }
+        if fields.method.is_none() && fields.path.is_none() && fields.unknown == 0 && !cut {
+            return false;
+        }
+        let mut notes = notes(cut, fields.unknown);
+        let connect = fields.method.as_deref() == Some("CONNECT");
+        let path = match &fields.path {
+            Some(path) => Arc::clone(path),
+            // The authority is the target, but of an extended one (RFC 8441).
+            None if connect => "*".into(),
+            None => {
+                notes.insert(Notes::PATH_UNKNOWN);
+                UNKNOWN.into()
+            }
+        };
+        let method = fields.method.clone().unwrap_or_else(|| {
+            notes.insert(Notes::METHOD_UNKNOWN);
+            intern(UNKNOWN)
+        });
+        if self.response.is_some() {
+            notes.insert(Notes::EARLY_RESPONSE);
+        }
+        self.times.request_start = start;
+        let request = Request {
+            method,
+            target: path,
+            version: Version::Http2,
+            headers: fields.into_headers(),
+            body: Body::default(),
+            ended: false,
+            notes,
+        };
+        self.request = Some((offset, request));
+        true
+    }
+
+    /// A header block of the server: that of an interim response, the head of the response, or
+    /// its trailer fields.
+    pub(super) fn on_response(&mut self, block: Block, time: Timestamp) {
+        let Block { ends, fields, cut, start: (_, start), .. } = block;
+        self.download.ended |= ends;
+        self.times.response_end = Some(self.times.response_end.map_or(time, |end| end.max(time)));
+        if let Some(response) = &mut self.response {
+            response.notes.insert(Notes::TRAILERS);
+            response.trailers = fields.into_headers();
+            return;
+        }
+        self.times.response_start.get_or_insert(start);
+        let mut notes = notes(cut, fields.unknown);
+        let status = fields.status.unwrap_or_else(|| {
+            notes.insert(Notes::STATUS_UNKNOWN);
+            0
+        });
+        if matches!(status, 100..=199) {
+            self.interim = true;
+            self.times.response_start = None;
+            return;
+        }
+        if self.interim {
+            notes.insert(Notes::INTERIM);
+        }
+        if !self.upload.ended && !self.doubt {
+            notes.insert(Notes::EARLY_RESPONSE);
+        }
+        self.response = Some(Response {
+            status,
+            version: Version::Http2,
+            headers: fields.into_headers(),
+            trailers: Headers::default(),
+            body: Body::default(),
+            ended: false,
+            notes,
+        });
+    }
+
+    /// Bytes of the body of the request, or of the response; how many more are kept of it.
+    pub(super) fn on_data(
+        &mut self,
+        upload: bool,
+        bytes: &Bytes,
+        ends: bool,
+        time: Timestamp,
+        limit: usize,
+    ) -> usize {
+        let message = self.message(upload, time);
+        message.ended |= ends;
+        let before = message.body.kept();
+        message.body.take(bytes, limit);
+        message.body.kept() - before
+    }
+
+    /// Bytes of a body were not captured.
+    pub(super) fn on_missing(
+        &mut self,
+        upload: bool,
+        len: u64,
+        cause: Cause,
+        ends: bool,
+        time: Timestamp,
+    ) {
+        self.missing.add(cause, len);
+        let message = self.message(upload, time);
+        message.ended |= ends;
+        message.body.skip(len);
+    }
+
+    fn message(&mut self, upload: bool, time: Timestamp) -> &mut Message {
+        if upload {
+            self.times.request_end = self.times.request_end.max(time);
+            &mut self.upload
+        } else {
+            self.times.response_end =
+                Some(self.times.response_end.map_or(time, |end| end.max(time)));
+            &mut self.download
+        }
+    }
+
+    /// Frames of a direction were lost: what is not over may have gone on in them.
+    pub(super) fn lose(&mut self, upload: bool) {
+        let message = if upload { &mut self.upload } else { &mut self.download };
+        if !message.ended {
+            message.body.skip(0);
+            message.cut = true;
+            self.doubt = true;
+        }
+    }
+
+    /// Bytes that are kept of its bodies.
+    pub(super) fn kept(&self) -> usize {
+        self.upload.body.kept() + self.download.body.kept()
+    }
+
+    /// What it was, as far as it came; `None` when its request was not seen.
+    pub(super) fn finish(self, direction: Direction, limits: &Limits) -> Option<Exchange> {
+        let Self { request, response, upload, download, times, mut missing, .. } = self;
+        let (request_offset, mut request) = request?;
+        missing.add(Cause::Agent, upload.body.over + download.body.over);
+        request.body = upload.body.finish(upload.ended, &request.headers, limits);
+        request.ended = upload.ended;
+        if upload.cut {
+            request.notes.insert(Notes::BODY_CUT);
+        }
+        let times = if response.is_some() {
+            times
+        } else {
+            Times { response_start: None, response_end: None, ..times }
+        };
+        let response = response.map(|mut response| {
+            response.body = download.body.finish(download.ended, &response.headers, limits);
+            response.ended = download.ended;
+            if download.cut {
+                response.notes.insert(Notes::BODY_CUT);
+            }
+            response
+        });
+        let unknown = |response: &Response| response.notes.contains(Notes::STATUS_UNKNOWN);
+        if response.as_ref().is_some_and(unknown) {
+            request.notes.insert(Notes::STATUS_UNKNOWN);
+        }
+        let response = response.filter(|response| !unknown(response));
+        Some(Exchange {
+            request_direction: direction,
+            request_offset,
+            request,
+            response,
+            times,
+            missing,
+        })
+    }
+}
+
+/// What is odd about a head.
+const fn notes(cut: bool, unknown: u32) -> Notes {
+    let mut notes = Notes(0);
+    if cut {
+        notes.insert(Notes::HEAD_CUT);
+    }
+    if unknown > 0 {
+        notes.insert(Notes::FIELDS_UNKNOWN);
+    }
+    notes
+}
