@@ -66,7 +66,7 @@ impl Protocol {
     pub const UNKNOWN: Self = Self(0);
     /// HTTP/1.x.
     pub const HTTP1: Self = Self(1);
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2.
     pub const HTTP2: Self = Self(2);
     /// TLS records. A [`Layer::SOCKET`] data record of this protocol carries the
     /// hello bytes, or starts of records when [`DataFlags::TLS_RECORDS`] is set.
@@ -80,6 +80,11 @@ impl Protocol {
     pub const URING: Self = Self(7);
     /// A UDP socket over which no QUIC was seen. Known to the kernel side alone.
     pub const DATAGRAM: Self = Self(6);
+
+    /// Its messages are captured.
+    pub const fn is_http(self) -> bool {
+        self.0 == Self::HTTP1.0 || self.0 == Self::HTTP2.0
+    }
 }
 
 /// Facts about a data record.

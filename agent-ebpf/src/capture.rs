@@ -4,28 +4,26 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::{
-        CHUNK_MAX, SEGMENTS_MAX, TLS_HELLO, TLS_RECORD_HEADER, TLS_RECORD_START, TLS_RECORDS_MAX,
-    },
+    limits::{CHUNK_MAX, SEGMENTS_MAX},
     record::{DataFlags, Direction, Layer, Protocol},
     state::FlowState,
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
-    budget,
+    budget, ciphertext,
     classify::{self, Look},
-    emit::{self, Call, Facts, Piece, Start, Starts},
+    emit::{self, Call, Facts, Piece, Starts},
+    frames,
     kernel::{read, read_user},
 };
 
-/// Content types of TLS records (RFC 8446 section 5.1, RFC 5246 section 6.2.1).
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const HANDSHAKE: u8 = 22;
-pub(crate) const APPLICATION_DATA: u8 = 23;
+/// How often frames of HTTP/2 are passed in a call, some at a time.
+const PASSES_MAX: u32 = 8;
 
-/// Type of the handshake message with the server's hello.
-const SERVER_HELLO: u8 = 2;
+/// So many times the budget is captured where it is not known where frames are: what is left
+/// out then may be heads.
+const UNFRAMED: u32 = 16;
 
 /// Where a call's bytes are in the process's memory.
 #[derive(Clone, Copy)]
@@ -65,6 +63,15 @@ pub(crate) struct Work {
     pub(crate) flags: u32,
     /// Bytes of the message that may be captured.
     pub(crate) budget: u32,
+    /// The next record.
+    pub(crate) piece: Piece,
+    /// Of HTTP/2: bytes that were captured, and whose frames were not passed yet.
+    pub(crate) passed: u32,
+    /// Their address.
+    pub(crate) passed_from: u64,
+    /// How often frames were passed.
+    pub(crate) passes: u32,
+    pub(crate) reserved: u32,
     /// Of ciphertext: the records found.
     pub(crate) starts: Starts,
 }
@@ -89,20 +96,20 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
         if (*state).protocol == Protocol::IGNORED {
             return;
         }
-        let source = &(*work).source;
-        if (*state).protocol == Protocol::UNKNOWN && !look(state, call, source) {
+        if (*state).protocol == Protocol::UNKNOWN && !look(state, call, work) {
             advance(state, call.facts().direction, call.facts().len);
             return;
         }
-        if (*state).protocol == Protocol::HTTP1 {
+        if (*state).protocol.is_http() {
             message(state, call, work);
         } else if (*state).protocol == Protocol::TLS && call.facts().layer == Layer::SOCKET {
-            ciphertext(state, call, work);
+            ciphertext::take(state, call, work);
         } else {
             // Known, but not decoded: told once, then left alone.
             let flags = DataFlags((*work).flags as u16);
-            let piece = Piece { source: 0, len: call.facts().len, captured: 0, flags };
-            emit::data(state, call, &piece);
+            let piece = &raw mut (*work).piece;
+            piece.write(Piece { source: 0, len: call.facts().len, captured: 0, flags });
+            emit::data(state, call, &*piece);
             (*state).protocol = Protocol::IGNORED;
         }
     }
@@ -117,9 +124,10 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
 pub(crate) unsafe fn opaque(state: *mut FlowState, call: &Call, flags: DataFlags) {
     // SAFETY: promised by the caller.
     unsafe {
-        if (*state).protocol == Protocol::HTTP1 {
+        if (*state).protocol.is_http() {
             turn(state, call.facts().direction);
             call.counters.add(Counter::OPAQUE, u64::from(call.facts().len));
+            frames::skip(state, call.facts().direction, call.facts().len);
             piece(state, call, call.facts().len, 0, 0, flags);
         } else {
             if (*state).protocol == Protocol::QUIC {
@@ -132,7 +140,7 @@ pub(crate) unsafe fn opaque(state: *mut FlowState, call: &Call, flags: DataFlags
 
 /// Classifies a flow by the first bytes of a call. True when it is known now.
 #[inline(always)]
-unsafe fn look(state: *mut FlowState, call: &Call, source: &Source) -> bool {
+unsafe fn look(state: *mut FlowState, call: &Call, work: *mut Work) -> bool {
     // SAFETY: promised by the caller.
     unsafe {
         if (*state).last != call.facts().direction {
@@ -149,13 +157,14 @@ unsafe fn look(state: *mut FlowState, call: &Call, source: &Source) -> bool {
         if (*state).looks == 0 {
             call.counters.add(Counter::IGNORED, 1);
             (*state).protocol = Protocol::IGNORED;
-            let piece =
-                Piece { source: 0, len: call.facts().len, captured: 0, flags: DataFlags(0) };
-            emit::data(state, call, &piece);
+            let piece = &raw mut (*work).piece;
+            let flags = DataFlags(0);
+            piece.write(Piece { source: 0, len: call.facts().len, captured: 0, flags });
+            emit::data(state, call, &*piece);
             return false;
         }
         (*state).looks -= 1;
-        let Some(look) = peek(call, source) else { return false };
+        let Some(look) = peek(call, &(*work).source) else { return false };
         let protocol = classify::protocol(look);
         if protocol == Protocol::UNKNOWN {
             return false;
@@ -244,8 +253,13 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
         turn(state, call.facts().direction);
         let budget = budget::of_process((call.facts().pid_tgid >> 32) as u32);
         (*work).budget = budget;
-        let beyond = (*state).window.saturating_add(call.facts().len) > budget;
-        if (beyond || half(state))
+        if (*state).protocol == Protocol::HTTP2 {
+            if !frames::is_aligned(state, call.facts().direction)
+                && let Some(look) = peek(call, &(*work).source)
+            {
+                frames::align(state, call.facts().direction, look);
+            }
+        } else if ((*state).window.saturating_add(call.facts().len) > budget || half(state))
             && let Some(look) = peek(call, &(*work).source)
             && look.len >= 7
             && classify::message_start(look)
@@ -254,208 +268,135 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
             (*state).window = 0;
         }
         (*work).left = call.facts().len;
+        (*work).passed = 0;
+        (*work).passes = 0;
         let mut segment = 0;
-        while segment < SEGMENTS_MAX {
+        while segment < SEGMENTS_MAX + PASSES_MAX {
             segment += 1;
-            if round(state, call, work) == 0 {
+            let next = plan(state, call, work);
+            if next == DONE {
                 break;
+            }
+            if next == SEND {
+                send(state, call, work);
             }
         }
         let left = (*work).left;
         if left > 0 {
             call.counters.add(Counter::SPLIT, u64::from(left));
             let flags = DataFlags((*work).flags as u16).union(DataFlags::SPLIT);
-            piece(state, call, left, 0, 0, flags);
+            frames::skip(state, call.facts().direction, left);
+            let piece = &raw mut (*work).piece;
+            piece.write(Piece { source: 0, len: left, captured: 0, flags });
+            emit::data(state, call, &*piece);
+            advance(state, call.facts().direction, left);
         }
     }
 }
 
-/// Sends one record of a message, or steps to the next buffer. 0 when there is no
-/// more to do.
+/// What a round of a message comes to: nothing more, another round, a record.
+const DONE: u32 = 0;
+const STEP: u32 = 1;
+const SEND: u32 = 2;
+
+/// Finds what the next record of a message carries, or steps to the next buffer. What it finds
+/// goes by way of `work`, so that a record is sent in one way, however it came about.
 #[inline(never)]
-unsafe fn round(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
+unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
     // SAFETY: promised by the caller, here and below.
     unsafe {
+        if (*work).passed > 0 {
+            // Frames are many where they are short: then what follows must not be missed.
+            (*work).passes += 1;
+            if (*work).passes > PASSES_MAX {
+                frames::skip(state, call.facts().direction, u32::MAX);
+                (*work).passed = 0;
+            } else {
+                frames::pass(state, call, work);
+            }
+            return STEP;
+        }
         let left = (*work).left;
         if left == 0 {
-            return 0;
+            return DONE;
         }
+        let framed = (*state).protocol == Protocol::HTTP2;
+        let mut room = (*work).budget;
+        if framed && !frames::is_aligned(state, call.facts().direction) {
+            room = room.saturating_mul(UNFRAMED);
+        }
+        room = room.saturating_sub((*state).window);
         let source = &mut (*work).source;
-        let flags = DataFlags((*work).flags as u16);
         if source.len == 0 {
             if source.vectors == 0 {
-                return 0;
+                return DONE;
             }
             let Some(vector) = source.vector() else {
                 call.counters.add(Counter::FAULTS, 1);
                 (*work).flags |= u32::from(DataFlags::FAULT.0);
-                return 0;
+                return DONE;
             };
             source.buffer = vector.base;
             source.len = vector.len;
             source.next += 16;
             source.vectors -= 1;
-            return 1;
+            if vector.len == 0 {
+                return STEP;
+            }
         }
+        let buffer = source.buffer;
         let mut len = left;
         if u64::from(len) > source.len {
             len = source.len as u32;
         }
-        if len > CHUNK_MAX as u32 {
-            len = CHUNK_MAX as u32;
+        let mut captured;
+        if framed && room == 0 {
+            captured = frames::beyond(state, call, work, len);
+            len = (*work).piece.len;
+        } else {
+            if len > CHUNK_MAX as u32 {
+                len = CHUNK_MAX as u32;
+            }
+            captured = len;
+            if len > room {
+                captured = room;
+                len = if framed { room } else { left };
+            }
         }
-        let budget = (*work).budget;
-        let used = (*state).window;
-        let room = budget.saturating_sub(used);
-        if len > room {
-            let (beyond, counter) = budget::beyond(budget);
-            call.counters.add(counter, u64::from(left - room));
-            (*work).left = 0;
-            (*state).window = used + room;
-            piece(state, call, left, room, source.buffer, flags.union(beyond));
-            return 0;
+        if framed && room > 0 {
+            (*work).passed = len;
+            (*work).passed_from = buffer;
         }
-        (*state).window = used + len;
+        if room > 0 {
+            (*state).window += captured;
+        }
+        let piece = &raw mut (*work).piece;
+        (*piece).source = buffer;
+        (*piece).len = len;
+        (*piece).captured = captured;
+        SEND
+    }
+}
+
+/// Sends the record that was planned.
+#[inline(always)]
+unsafe fn send(state: *mut FlowState, call: &Call, work: *mut Work) {
+    // SAFETY: promised by the caller, here and below.
+    unsafe {
+        // In the map, for the stack is full with the perf transport.
+        let piece = &raw mut (*work).piece;
+        (*piece).flags = DataFlags((*work).flags as u16);
+        if (*piece).captured < (*piece).len {
+            let (beyond, counter) = budget::beyond((*work).budget);
+            call.counters.add(counter, u64::from((*piece).len - (*piece).captured));
+            (*piece).flags = (*piece).flags.union(beyond);
+        }
         (*work).flags = 0;
-        (*work).left = left - len;
-        let buffer = source.buffer;
-        source.buffer += u64::from(len);
-        source.len -= u64::from(len);
-        piece(state, call, len, len, buffer, flags);
-        1
-    }
-}
-
-/// Takes ciphertext: what is not encrypted of the handshake, and as long as no TLS session
-/// was seen to use the socket, the starts of its records for the agent to bind by.
-#[inline(always)]
-unsafe fn ciphertext(state: *mut FlowState, call: &Call, work: *mut Work) {
-    // SAFETY: promised by the caller, here and below.
-    unsafe {
-        let source = &(*work).source;
-        let first = DataFlags((*work).flags as u16);
-        let ingress = call.facts().direction == Direction::INGRESS;
-        let bound = (*state).bound != 0;
-        let lefts = (&raw mut (*state).hello_left).cast::<u32>();
-        let (left, other) = (lefts.add(usize::from(!ingress)), lefts.add(usize::from(ingress)));
-        let offset = emit::offset(state, call.facts().direction);
-        if offset > 0 && *left == 0 {
-            // Whoever speaks again has all that is read of the other one's handshake. Of a
-            // socket whose TLS the kernel does, plaintext follows.
-            *other = 0;
-        } else if let Some(look) = peek(call, source) {
-            *left = handshake(call, source, &look, offset, *left);
-        }
-        let mut captured = *left;
-        if captured > 0 {
-            if captured > call.facts().len {
-                captured = call.facts().len;
-            }
-            if u64::from(captured) > source.len {
-                captured = source.len as u32;
-            }
-            *left -= captured;
-            let flags = first.union(DataFlags::BUDGET);
-            let len = call.facts().len;
-            let piece = Piece { source: source.buffer, len, captured, flags };
-            emit::data(state, call, &piece);
-        }
-        if !bound {
-            records(state, call, work);
-        }
-        advance(state, call.facts().direction, call.facts().len);
-    }
-}
-
-/// How many bytes are taken of a direction from here on for its handshake, of which `left` were
-/// left: those that are not encrypted, which is the client's hello, and of a server, up to TLS
-/// 1.2, all as far as its certificate. And a header behind these, so that their end is told.
-#[inline(always)]
-fn handshake(call: &Call, source: &Source, look: &Look, offset: u64, left: u32) -> u32 {
-    let most = TLS_HELLO as u32;
-    let header = TLS_RECORD_HEADER as u32;
-    let kind = look.word as u8;
-    // The message begins behind the header of its record, which programs may read alone.
-    let server = |word: u64| word as u8 == SERVER_HELLO;
-    match classify::tls_record(look.word) {
-        Some(len) if offset == 0 && kind == HANDSHAKE => {
-            let record = header + len;
-            let mut wanted = record;
-            if look.len > header && server(look.word >> 40) {
-                wanted = most;
-                if u64::from(record) < source.len
-                    && record < call.facts().len
-                    && let Some(next) = read_user::<u8>(source.buffer + u64::from(record))
-                    && is_encrypted(next)
-                {
-                    wanted = record + header;
-                }
-            }
-            if wanted > most { most } else { wanted }
-        }
-        _ if offset == 0 => 0,
-        _ if offset == TLS_RECORD_HEADER as u64 && server(look.word) => most - header,
-        Some(_) if is_encrypted(kind) && left > header => header,
-        _ => left,
-    }
-}
-
-/// Whether a record of a type is encrypted in a handshake, or all that follow it are.
-#[inline(always)]
-const fn is_encrypted(kind: u8) -> bool {
-    kind == CHANGE_CIPHER_SPEC || kind == APPLICATION_DATA
-}
-
-/// Starts of the TLS records that begin in a call's first buffer.
-#[inline(always)]
-unsafe fn records(state: *mut FlowState, call: &Call, work: *mut Work) {
-    // SAFETY: promised by the caller, here and below.
-    unsafe {
-        let side = &raw mut (*state).record_left;
-        let mut position = u64::from(if call.facts().direction == Direction::INGRESS {
-            (*side)[0]
-        } else {
-            (*side)[1]
-        });
-        let total = u64::from(call.facts().len);
-        let source = &(*work).source;
-        let starts = (&raw mut (*work).starts).cast::<Start>();
-        let mut found = 0;
-        while found < TLS_RECORDS_MAX {
-            let mut room = source.len.saturating_sub(position);
-            if room > total.saturating_sub(position) {
-                room = total.saturating_sub(position);
-            }
-            let read = if room >= TLS_RECORD_START as u64 {
-                TLS_RECORD_START as u32
-            } else if room >= TLS_RECORD_HEADER as u64 {
-                TLS_RECORD_HEADER as u32
-            } else {
-                break;
-            };
-            let start = starts.add(found);
-            start.write([0; TLS_RECORD_START / 8]);
-            let from = source.buffer + position;
-            if bpf_probe_read_user(start.cast::<c_void>(), read, from as *const c_void) != 0 {
-                break;
-            }
-            call.counters.add(Counter::BYTES_READ, u64::from(read));
-            let Some(len) = classify::tls_record((*start)[0]) else {
-                // Out of step; the next call may start with a record again.
-                position = total;
-                break;
-            };
-            found += 1;
-            position += TLS_RECORD_HEADER as u64 + u64::from(len);
-        }
-        let left = position.saturating_sub(total) as u32;
-        if call.facts().direction == Direction::INGRESS {
-            (*side)[0] = left;
-        } else {
-            (*side)[1] = left;
-        }
-        if found > 0 {
-            emit::tls_records(state, call, &raw const (*work).starts, found as u32);
-        }
+        (*work).left -= (*piece).len;
+        let source = &mut (*work).source;
+        source.buffer += u64::from((*piece).len);
+        source.len = source.len.saturating_sub(u64::from((*piece).len));
+        emit::data(state, call, &*piece);
+        advance(state, call.facts().direction, (*piece).len);
     }
 }

@@ -88,11 +88,42 @@ pub(crate) fn protocol(look: Look) -> Protocol {
     if look.len >= 5 && tls_record(look.word).is_some() {
         return Protocol::TLS;
     }
-    // The connection preface, RFC 9113 section 3.4.
-    if look.len >= 5 && look.word & 0xff_ffff_ffff == 0x2a_2049_5250 {
-        return Protocol::HTTP2; // "PRI *"
+    if is_preface(look) {
+        return Protocol::HTTP2;
+    }
+    if look.len >= 8 && begins_frames(look.word) {
+        return Protocol::HTTP2;
     }
     if message_start(look) { Protocol::HTTP1 } else { Protocol::UNKNOWN }
+}
+
+/// Whether a client's preface begins here (RFC 9113 section 3.4).
+#[inline(always)]
+pub(crate) fn is_preface(look: Look) -> bool {
+    look.len >= 5 && look.word & 0xff_ffff_ffff == 0x2a_2049_5250 // "PRI *"
+}
+
+/// Whether a word is the header, but for its last byte, of a frame of HTTP/2 that a message or
+/// a connection begins with (RFC 9113 section 4.1): length in three bytes, type, flags, stream.
+/// HEADERS that end their block, on one of the first 16 million streams, or SETTINGS.
+#[inline(always)]
+pub(crate) fn begins_frames(word: u64) -> bool {
+    const HEADERS: u64 = 1;
+    const SETTINGS: u64 = 4;
+    /// `END_STREAM`, `PADDED` and `PRIORITY`.
+    const OPTIONAL: u64 = 0x29;
+    const END_HEADERS: u64 = 4;
+    /// 16 KiB and more, or not on one of these streams.
+    const NEVER: u64 = 0x0000_ff00_0000_c0ff;
+    let kind = word >> 24 & 0xff;
+    let flags = word >> 32 & 0xff;
+    if kind == HEADERS {
+        flags & !OPTIONAL == END_HEADERS && word & NEVER == 0 && word & 0xff_ff00 != 0
+    } else {
+        // Some of them, on no stream.
+        let len = word >> 16 & 0xff;
+        kind == SETTINGS && word & !0xffff_0000 == 0 && (6..=32 * 6).contains(&len)
+    }
 }
 
 /// What a datagram is, by its first bytes.

@@ -23,9 +23,11 @@
 
 mod budget;
 mod capture;
+mod ciphertext;
 mod classify;
 mod datagram;
 mod emit;
+mod frames;
 mod kernel;
 mod maps;
 mod probes;

@@ -231,5 +231,6 @@ pub(crate) struct Starts(pub(crate) [Start; TLS_RECORDS_MAX]);
 /// The piece that a record of starts of TLS records stands for: all of the call.
 #[inline(always)]
 fn starts_piece(call: &Call) -> Piece {
-    Piece { source: 0, len: call.facts().len, captured: 0, flags: DataFlags::TLS_RECORDS }
+    let flags = DataFlags::TLS_RECORDS;
+    Piece { source: 0, len: call.facts().len, captured: 0, flags }
 }

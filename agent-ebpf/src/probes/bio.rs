@@ -21,7 +21,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    capture::APPLICATION_DATA,
+    ciphertext::APPLICATION_DATA,
     classify,
     kernel::Counters,
     maps::TLS_CALLS,

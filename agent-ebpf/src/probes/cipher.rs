@@ -22,7 +22,8 @@ use aya_ebpf::helpers::{
 };
 
 use crate::{
-    capture::{self, APPLICATION_DATA, Source, Work},
+    capture::{self, Source, Work},
+    ciphertext::APPLICATION_DATA,
     emit::{self, Call, Facts},
     kernel::{Counters, now, read_user},
     maps::{EMPTY_CALL, TLS_CALLS},

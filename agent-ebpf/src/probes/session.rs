@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use agent_common::{
     counter::Counter,
     limits::LOOKS_MAX,
-    record::{DataFlags, Direction, FlowId, FlowRecord, Layer, Protocol, RecordKind},
+    record::{DataFlags, Direction, FlowId, FlowRecord, Layer, RecordKind},
     state::{FlowState, SessionKey},
 };
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -224,7 +224,7 @@ unsafe fn tell_end(
     direction: Direction,
 ) {
     // SAFETY: promised by the caller.
-    if unsafe { (*state).protocol } != Protocol::HTTP1 {
+    if !unsafe { (*state).protocol }.is_http() {
         return;
     }
     let facts = Facts {

@@ -48,7 +48,7 @@ fn tcp_destroy(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the state is a map's value.
     unsafe {
         let protocol = (*state).protocol;
-        if protocol == Protocol::HTTP1 || protocol == Protocol::TLS || protocol == Protocol::URING {
+        if protocol.is_http() || protocol == Protocol::TLS || protocol == Protocol::URING {
             emit::small::<FlowRecord>(&call, |record| {
                 record.write(FlowRecord {
                     kind: RecordKind::END,

@@ -179,7 +179,7 @@ pub(super) fn end(state: *mut FlowState, call: &Call, direction: Direction) {
             return;
         }
         (*state).ended |= bit;
-        if (*state).protocol != Protocol::HTTP1 {
+        if !(*state).protocol.is_http() {
             return;
         }
         emit::small::<FlowRecord>(call, |record| {
