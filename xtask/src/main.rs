@@ -40,8 +40,8 @@ enum Task {
     Lint,
     /// The project's own rules: file length, fixtures, metrics in the README.
     Tidy,
-    /// Runs every fuzz target for a short time.
-    Fuzz,
+    /// Runs the fuzz targets, each for a short time, on the same inputs, or for longer.
+    Fuzz(fuzz::Args),
     /// Runs a command as root in a virtual machine with another kernel; without one, the tests.
     Vm(vm::Args),
     /// Shows which TLS stack is captured on which kernel, by the tests that prove it.
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Task::Bpf(args) => bpf::task(&args),
         Task::Lint => lint::task(),
         Task::Tidy => tidy::task(),
-        Task::Fuzz => fuzz::task(),
+        Task::Fuzz(args) => fuzz::task(&args),
         Task::Vm(args) => return vm::task(&args),
         Task::Matrix(args) => matrix::task(&args),
         Task::Test(args) => test::task(&args),
