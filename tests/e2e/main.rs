@@ -27,6 +27,7 @@ mod discovery;
 mod gnutls;
 mod go;
 mod handshake;
+mod http2;
 mod java;
 mod ktls;
 mod languages;

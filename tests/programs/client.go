@@ -1,5 +1,7 @@
 // Makes requests over keep-alive connections and writes down what it did, a JSON object
-// per request: client URL COUNT CONNECTIONS OUT [--close]
+// per request: client URL COUNT CONNECTIONS OUT [--close] [--http2]
+//
+// With --http2 all requests go over one connection, so many at a time.
 package main
 
 import (
@@ -23,6 +25,9 @@ import (
 
 var methods = []string{"GET", "POST", "PUT", "DELETE"}
 var names = map[int]string{7: "missing", 11: "created", 13: "moved"}
+
+// The version of HTTP that is asked for.
+var version = 1
 
 const readyWithin = time.Minute
 
@@ -58,6 +63,9 @@ func exchange(client *http.Client, target string, number int) map[string]any {
 		port = info.Conn.LocalAddr().(*net.TCPAddr).Port
 	}}
 	response := must(client.Do(request.WithContext(httptrace.WithClientTrace(request.Context(), trace))))
+	if response.ProtoMajor != version {
+		log.Fatalf("the server speaks %s", response.Proto)
+	}
 	content := must(io.ReadAll(response.Body))
 	response.Body.Close()
 	return map[string]any{
@@ -87,12 +95,17 @@ func main() {
 		}
 	}
 	time.Sleep(observedAfter)
+	options := strings.Join(os.Args[5:], " ")
+	if strings.Contains(options, "--http2") {
+		version = 2
+	}
 	client := &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
 			MaxConnsPerHost:     connections,
 			MaxIdleConnsPerHost: connections,
-			DisableKeepAlives:   len(os.Args) > 5 && os.Args[5] == "--close",
+			DisableKeepAlives:   strings.Contains(options, "--close"),
+			ForceAttemptHTTP2:   version == 2,
 			DisableCompression:  true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -1,9 +1,10 @@
-// Serves HTTP or HTTPS with what Node brings: server.mjs PORT [CERTIFICATE KEY]
+// Serves HTTP or HTTPS with what Node brings: server.mjs PORT [CERTIFICATE KEY] [--http2]
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import http from "node:http";
+import http2 from "node:http2";
+import https from "node:https";
 
 const STATUS = { missing: 404, created: 201, moved: 302 };
 
@@ -19,8 +20,11 @@ function handle(request, response) {
   });
 }
 
-const [port, certificate, key] = process.argv.slice(2);
-const server = certificate
-  ? createTlsServer({ cert: readFileSync(certificate), key: readFileSync(key) }, handle)
-  : createServer(handle);
+const option = "--http2";
+const [port, certificate, key] = process.argv.slice(2).filter((word) => word !== option);
+const files = certificate && { cert: readFileSync(certificate), key: readFileSync(key) };
+const servers = process.argv.includes(option)
+  ? [http2.createServer, http2.createSecureServer]
+  : [http.createServer, https.createServer];
+const server = files ? servers[1](files, handle) : servers[0](handle);
 server.listen(Number(port), "127.0.0.1");

@@ -73,6 +73,12 @@ impl Call {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Texts of a list; none when absent.
+    pub fn texts(&self, key: &str) -> Vec<&str> {
+        let list = self.0.get(key).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).collect()
+    }
+
     /// A number; `None` when absent.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.0.get(key).and_then(Value::as_u64)

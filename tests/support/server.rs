@@ -35,6 +35,10 @@ pub fn certificate(directory: &Path) -> Result<(PathBuf, PathBuf)> {
 const SENDFILE: (&str, &str) = ("sendfile off", "sendfile on");
 const VERSIONS: &str = "TLSv1.2 TLSv1.3";
 
+/// In nginx.conf: that it listens for HTTP/2, by the line behind.
+const LISTEN_HTTP2: (&str, &str) =
+    (";\n        ssl_certificate ", " http2;\n        ssl_certificate ");
+
 /// Sessions that the kernel has encrypted for (Documentation/networking/tls.rst); `None` where
 /// it cannot.
 pub fn ktls_sessions() -> Result<Option<u64>> {
@@ -84,6 +88,11 @@ impl Server {
         command.extend(["-e".into(), path.join("error.log").into()]);
         command.extend(["-c".into(), configuration.into()]);
         Ok(Self { directory, address: Some(address), tls, command })
+    }
+
+    /// nginx with two workers, which speaks HTTP/2.
+    pub fn nginx_http2(tls: bool) -> Result<Self> {
+        Self::nginx_with(tls, &[LISTEN_HTTP2])
     }
 
     /// nginx with two workers, which has the kernel send its files.
@@ -348,6 +357,13 @@ impl Server {
             command.extend([certificate.into(), key.into()]);
         }
         Ok(Self { directory, address: Some(address), tls, command })
+    }
+
+    /// The same, over HTTP/2.
+    pub fn node_http2(tls: bool) -> Result<Self> {
+        let mut server = Self::node(tls)?;
+        server.command.push("--http2".into());
+        Ok(server)
     }
 
     /// `server.go`; with an upstream it passes requests on.

@@ -20,6 +20,7 @@ const TESTS: &[&str] = &[
     "dwarves",
     "haproxy",
     "hey",
+    "nghttp2-client",
     "iproute2",
     "libio-socket-ssl-perl",
     "libnetty-java",

@@ -1,6 +1,6 @@
 //! Makes HTTPS requests by reqwest, rustls and ring over connections that are kept, and
 //! writes down what it did, a JSON object for each: rustls-client TARGET COUNT CONNECTIONS OUT
-//! [--close] [--tls-1.2]
+//! [--close] [--tls-1.2] [--http2]
 //!
 //! The certificate that it trusts is beside what it writes.
 
@@ -87,7 +87,7 @@ fn wait_for(target: &str) -> Result<()> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let usage = || io::Error::other("rustls-client TARGET COUNT CONNECTIONS OUT [--close] [--tls-1.2]");
+    let usage = || io::Error::other("rustls-client TARGET COUNT CONNECTIONS OUT [--close] [--tls-1.2] [--http2]");
     let [target, count, connections, out, options @ ..] = args.as_slice() else {
         return Err(usage().into());
     };
@@ -102,8 +102,8 @@ async fn main() -> Result<()> {
     for _ in 0..connections {
         let mut builder = Client::builder()
             .add_root_certificate(Certificate::from_pem(&certificate)?)
-            .redirect(redirect::Policy::none())
-            .http1_only();
+            .redirect(redirect::Policy::none());
+        builder = if has("--http2") { builder.http2_prior_knowledge() } else { builder.http1_only() };
         if has("--close") {
             builder = builder.pool_max_idle_per_host(0);
         }

@@ -1,4 +1,4 @@
-//! Serves HTTPS by hyper and rustls: rustls-server ADDRESS CERTIFICATE KEY
+//! Serves HTTPS by hyper and rustls, over the version that the client begins with: rustls-server ADDRESS CERTIFICATE KEY
 
 use std::{convert::Infallible, env, error::Error, sync::Arc};
 
@@ -7,10 +7,12 @@ use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
     header::{CONTENT_TYPE, HeaderValue},
-    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::{
     TlsAcceptor,
@@ -55,8 +57,9 @@ async fn main() -> Result<Infallible, Box<dyn Error>> {
     let listener = TcpListener::bind(next()?).await?;
     let certificates = CertificateDer::pem_file_iter(next()?)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(next()?)?;
-    let config =
+    let mut config =
         ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     loop {
         let (socket, peer) = listener.accept().await?;
@@ -65,8 +68,8 @@ async fn main() -> Result<Infallible, Box<dyn Error>> {
             // A test that looks whether the port is open says nothing on it.
             let Ok(session) = acceptor.accept(socket).await else { return };
             let service = service_fn(|request| answer(request, peer.port()));
-            let served = http1::Builder::new().serve_connection(TokioIo::new(session), service);
-            if let Err(error) = served.await {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = builder.serve_connection(TokioIo::new(session), service).await {
                 eprintln!("{error}");
             }
         });
