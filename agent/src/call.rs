@@ -89,7 +89,11 @@ impl Call {
     pub fn complete(&self) -> bool {
         self.missing.is_empty()
             && self.request.ended
-            && self.response.as_ref().is_some_and(|response| response.ended)
+            && !self.request.notes.is_cut()
+            && self
+                .response
+                .as_ref()
+                .is_some_and(|response| response.ended && !response.notes.is_cut())
     }
 
     /// Seconds from the first byte of the request to the last of the response;

@@ -131,7 +131,9 @@ impl Captured {
             return;
         }
         let kept = self.kept();
-        let fits = piece.len().min(limit.saturating_sub(kept));
+        // Behind what was left out nothing is kept: the limit may have been lower then.
+        let room = if self.over > 0 { 0 } else { limit.saturating_sub(kept) };
+        let fits = piece.len().min(room);
         self.over = self.over.saturating_add(len - fits as u64);
         if kept == 0 {
             self.first = piece.slice(..fits);

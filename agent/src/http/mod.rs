@@ -233,6 +233,11 @@ impl Notes {
         self.0 & (Self::HEAD_CUT.0 | Self::BODY_CUT.0) == 0
     }
 
+    /// A part of the head or of the body was not seen.
+    pub const fn is_cut(self) -> bool {
+        !self.size_known()
+    }
+
     /// Fields may be missing.
     pub const fn fields_missing(self) -> bool {
         self.0 & (Self::HEAD_CUT.0 | Self::FIELDS_UNKNOWN.0) != 0

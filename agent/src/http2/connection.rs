@@ -20,6 +20,9 @@ const STREAMS_MAX: usize = 1024;
 /// Bytes that the bodies of a connection's streams may have at once, in bodies of the longest.
 const BODIES_MAX: usize = 4;
 
+/// What the heads of a connection's streams may take; where it is more, the oldest comes out.
+const HEADS_MAX: usize = 1024 * 1024;
+
 /// A request whose response may have been lost is told without it when so many streams have
 /// begun after it, in steps of two.
 const DOUBT_MAX: u32 = 2 * 128;
@@ -38,6 +41,10 @@ pub struct Connection {
     streams: BTreeMap<u32, Stream>,
     /// Bytes of bodies that are kept.
     kept: usize,
+    /// What heads take.
+    heads: usize,
+    /// There may be streams that wait for what was lost.
+    doubt: bool,
     /// The highest stream that a request was seen on.
     highest: u32,
     losses: Losses,
@@ -56,6 +63,8 @@ impl Connection {
             requests: None,
             streams: BTreeMap::new(),
             kept: 0,
+            heads: 0,
+            doubt: false,
             highest: 0,
             losses: Losses::default(),
             proven: false,
@@ -103,15 +112,15 @@ impl Connection {
         let Some(reader) = self.reader(direction) else { return };
         let (within, event) = reader.missing(len);
         match event {
-            Event::Data { stream, ends, .. } => {
+            Event::Data { stream, len, ends, .. } => {
                 let upload = self.requests == Some(direction);
-                if let Some(known) =
-                    self.streams.get_mut(&stream).filter(|_| self.requests.is_some())
-                {
-                    known.on_missing(upload, within, cause, ends, time);
-                } else {
-                    self.losses.missing.add(cause, within);
+                let known = self.streams.get_mut(&stream).filter(|_| self.requests.is_some());
+                let body = if known.is_some() { len as u64 } else { 0 };
+                if let Some(known) = known {
+                    known.on_missing(upload, body, cause, ends, time);
                 }
+                // The rest is padding, or of nobody.
+                self.losses.missing.add(cause, within - body);
                 self.over(stream, out);
             }
             event => {
@@ -183,6 +192,7 @@ impl Connection {
                 }
                 self.over(stream, out);
             }
+            Event::Bad => self.losses.heads += 1,
             Event::GoAway(last) => self.go_away(direction, last, out),
             Event::Skipped(len) => {
                 self.losses.skipped = self.losses.skipped.saturating_add(len as u64);
@@ -208,8 +218,10 @@ impl Connection {
         self.proven = true;
         if self.requests.is_none() {
             let fields = &block.fields;
-            let is_request = fields.method.is_some() || fields.path.is_some();
-            if !is_request && fields.status.is_none() {
+            // Servers alone promise.
+            let promise = block.promised.is_some();
+            let is_request = !promise && (fields.method.is_some() || fields.path.is_some());
+            if !promise && !is_request && fields.status.is_none() {
                 self.losses.heads += 1;
                 return;
             }
@@ -221,9 +233,11 @@ impl Connection {
         match promised {
             // The request that a server answers unasked.
             Some(promised) if !request => {
-                let pushed = self.open(promised, time, out);
-                let is_head = pushed.on_request(Block { ends: true, ..block }, time);
-                self.losses.heads += u64::from(!is_head);
+                let block = Block { ends: true, ..block };
+                if !self.change(promised, time, out, |pushed| pushed.on_request(block, time)) {
+                    self.losses.heads += 1;
+                    self.tell(promised, out);
+                }
                 self.over(promised, out);
             }
             Some(_) => self.losses.heads += 1,
@@ -231,14 +245,16 @@ impl Connection {
                 // What is neither a head nor seen to have one before ends a request that was
                 // missed, as far as is known.
                 let is_known = self.streams.get(&stream).is_some_and(Stream::is_requested);
-                let is_trailer = block.ends && !block.fields.pseudo && stream <= self.highest;
-                if is_trailer && !is_known {
+                // Clients number their streams in odd numbers that ascend (RFC 9113 section
+                // 5.1.1).
+                let is_next = stream % 2 == 1 && stream > self.highest;
+                if !is_known && !is_next {
                     self.losses.heads += 1;
                     return;
                 }
-                let is_head = self.open(stream, time, out).on_request(block, time);
-                self.highest = self.highest.max(stream);
-                if !is_head {
+                if self.change(stream, time, out, |stream| stream.on_request(block, time)) {
+                    self.highest = self.highest.max(stream);
+                } else {
                     self.losses.heads += 1;
                     self.tell(stream, out);
                 }
@@ -246,7 +262,12 @@ impl Connection {
                 self.doubtful(out);
             }
             None => {
-                self.open(stream, time, out).on_response(block, time);
+                // Of a request that was missed, or is over: a client has reset it, maybe.
+                if stream <= self.highest && !self.streams.contains_key(&stream) {
+                    self.losses.responses += u64::from(block.fields.status.is_some_and(is_final));
+                    return;
+                }
+                self.change(stream, time, out, |stream| stream.on_response(block, time));
                 self.over(stream, out);
             }
         }
@@ -274,16 +295,26 @@ impl Connection {
         self.over(stream, out);
     }
 
-    /// The state of a stream, made when it is first seen. Where there are too many, the oldest
-    /// comes out as it is.
-    fn open(&mut self, stream: u32, time: Timestamp, out: &mut Vec<Exchange>) -> &mut Stream {
-        if self.streams.len() >= STREAMS_MAX
-            && !self.streams.contains_key(&stream)
-            && let Some((&oldest, _)) = self.streams.first_key_value()
-        {
+    /// Gives a stream, made when it is first seen, a head. Where there are too many, or they
+    /// take too much, the oldest comes out as it is.
+    fn change<T>(
+        &mut self,
+        stream: u32,
+        time: Timestamp,
+        out: &mut Vec<Exchange>,
+        change: impl FnOnce(&mut Stream) -> T,
+    ) -> T {
+        let is_new = !self.streams.contains_key(&stream);
+        while (is_new && self.streams.len() >= STREAMS_MAX) || self.heads > HEADS_MAX {
+            let Some((&oldest, _)) = self.streams.first_key_value() else { break };
             self.tell(oldest, out);
         }
-        self.streams.entry(stream).or_insert_with(|| Stream::new(time))
+        let state = self.streams.entry(stream).or_insert_with(|| Stream::new(time));
+        let before = state.head();
+        let result = change(state);
+        self.heads += state.head() - before;
+        self.doubt |= !state.is_requested();
+        result
     }
 
     /// Lets a stream out if it is over.
@@ -299,6 +330,7 @@ impl Connection {
     fn tell(&mut self, stream: u32, out: &mut Vec<Exchange>) {
         let Some(known) = self.streams.remove(&stream) else { return };
         self.kept = self.kept.saturating_sub(known.kept());
+        self.heads = self.heads.saturating_sub(known.head());
         let Some(direction) = self.requests else { return };
         match known.finish(direction, &self.limits) {
             Some(exchange) => out.push(exchange),
@@ -309,6 +341,7 @@ impl Connection {
     /// Frames of a direction were lost.
     fn lose(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
         let upload = self.requests == Some(direction);
+        self.doubt = true;
         let mut over = Vec::new();
         for (&id, stream) in &mut self.streams {
             stream.lose(upload);
@@ -324,11 +357,15 @@ impl Connection {
     /// Lets requests out of which nobody knows whether a response will come, once many others
     /// have come after them.
     fn doubtful(&mut self, out: &mut Vec<Exchange>) {
-        while let Some((&oldest, stream)) = self.streams.first_key_value()
-            && (stream.doubt || !stream.is_requested())
-            && oldest.saturating_add(DOUBT_MAX) < self.highest
-        {
-            self.tell(oldest, out);
+        if !self.doubt {
+            return;
+        }
+        let doubtful = |stream: &Stream| stream.doubt || !stream.is_requested();
+        self.doubt = self.streams.values().any(doubtful);
+        let before = self.highest.saturating_sub(DOUBT_MAX);
+        let old = self.streams.range(..before).filter(|(_, stream)| doubtful(stream));
+        for stream in old.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.tell(stream, out);
         }
     }
 
@@ -351,6 +388,11 @@ impl Connection {
             self.tell(stream, out);
         }
     }
+}
+
+/// Whether a status is that of a final response.
+const fn is_final(status: u16) -> bool {
+    status >= 200
 }
 
 #[cfg(test)]

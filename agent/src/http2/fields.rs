@@ -1,10 +1,13 @@
 //! What a header block says (RFC 9113 section 8.3).
 
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt::Write as _, ops::Range, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::http::{self, Headers};
+
+/// What a field costs beside its text (RFC 9113 section 6.5.2).
+const FIELD: usize = 32;
 
 /// Room for the text of most blocks.
 const USUAL: usize = 512;
@@ -54,12 +57,18 @@ impl Fields {
         self.unknown = self.unknown.saturating_add(1);
     }
 
+    /// What the fields take, in the measure of RFC 9113 section 6.5.2.
+    pub(super) fn size(&self) -> usize {
+        let pseudo = [&self.method, &self.path].into_iter().flatten().map(|text| text.len());
+        let text = self.text.len() + self.cookie.len() + pseudo.sum::<usize>();
+        text + FIELD * self.ranges.len()
+    }
+
     /// The next field.
     pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
         // With what joins the crumbs of a cookie, and its name.
         const COOKIE: usize = "cookie; ".len();
-        let text = self.text.len() + self.cookie.len() + COOKIE;
-        if text + name.len() + value.len() > self.limit {
+        if self.size() + name.len() + value.len() + FIELD + COOKIE > self.limit {
             self.over = true;
             return;
         }
@@ -87,10 +96,12 @@ impl Fields {
                 self.method = Some(http::intern(&String::from_utf8_lossy(value)));
             }
             b"path" if self.path.is_none() => {
-                self.path = Some(String::from_utf8_lossy(value).into());
+                self.path = Some(text(value).into());
             }
             b"status" if self.status.is_none() => {
-                self.status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                let digits = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
+                let text = std::str::from_utf8(value).ok().filter(|_| digits);
+                self.status = text.and_then(|text| text.parse().ok());
             }
             b"authority" if !self.host => {
                 self.host = true;
@@ -119,4 +130,20 @@ impl Fields {
         }
         Headers::new(self.text.into(), self.ranges)
     }
+}
+
+/// A path; bytes that are not UTF-8 percent-encoded, as a target of HTTP/1 has them.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string does not fail.
+            _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text.into()
 }

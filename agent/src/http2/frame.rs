@@ -87,6 +87,21 @@ impl Frame {
         matches!(self.kind, Kind::Headers | Kind::PushPromise | Kind::Continuation)
     }
 
+    /// Whether its length is one that a frame of its type may have; another one ends the
+    /// connection (RFC 9113 section 6), or there is no frame here.
+    pub(super) const fn is_valid(self) -> bool {
+        match self.kind {
+            Kind::Data | Kind::Headers if self.stream == 0 => false,
+            Kind::Priority => self.len == 5,
+            Kind::RstStream | Kind::WindowUpdate => self.len == 4,
+            Kind::Settings => self.len.is_multiple_of(6),
+            Kind::Ping => self.len == 8,
+            Kind::GoAway => self.len >= 8,
+            Kind::Other => self.len <= BELIEVED_MAX,
+            _ => true,
+        }
+    }
+
     /// Whether a peer that keeps to RFC 9113 section 6 sends it. Where it is not known where
     /// frames are, this tells them from other bytes; nobody sends flags that mean nothing.
     pub(super) const fn is_plausible(self) -> bool {

@@ -15,6 +15,10 @@ use super::fields::Fields;
 /// and 16 times what is allowed by default. What is older is unknown from then on.
 const KEPT_MAX: usize = 64 * 1024;
 
+/// Bytes that one block may insert. Entries may be named by others, so a few bytes may insert
+/// many; what is more than the table holds several times is not inserted in earnest.
+const INSERTED_MAX: usize = 4 * KEPT_MAX;
+
 /// What an entry costs beside its text (RFC 7541 section 4.1).
 const ENTRY: usize = 32;
 
@@ -62,6 +66,8 @@ pub(super) struct Decoder {
     limit: Option<usize>,
     /// There may be entries that were not seen inserted.
     older: bool,
+    /// Bytes that the current block has inserted.
+    inserted: usize,
     /// Texts that were Huffman-coded, while they are needed.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -75,6 +81,7 @@ impl Decoder {
             size: 0,
             limit: if whole { Some(SIZE) } else { None },
             older: !whole,
+            inserted: 0,
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -99,6 +106,7 @@ impl Decoder {
         fields: &mut Fields,
     ) -> Result<(), Damaged> {
         let mut rest = block;
+        self.inserted = 0;
         while !rest.is_empty() {
             match self.field(rest, fields) {
                 Ok(after) => rest = after,
@@ -172,7 +180,12 @@ impl Decoder {
             None => fields.push_unknown(),
         }
         if indexed {
-            self.insert(Entry::new(name, value));
+            let entry = Entry::new(name, value);
+            self.inserted += entry.size;
+            if self.inserted > INSERTED_MAX {
+                return Err(Short::Damaged);
+            }
+            self.insert(entry);
         }
         Ok(rest)
     }
@@ -193,7 +206,7 @@ impl Decoder {
 
     /// Whether the peer's table may have an entry there, by its size.
     fn may_have(&self, index: usize) -> bool {
-        let room = self.limit.unwrap_or(usize::MAX).saturating_sub(self.size);
+        let room = self.limit.unwrap_or(KEPT_MAX).saturating_sub(self.size);
         self.older && index.saturating_sub(self.entries.len()) < room / ENTRY
     }
 

@@ -48,6 +48,8 @@ pub(super) enum Event {
     Data { stream: u32, at: usize, len: usize, ends: bool },
     /// A header block.
     Block(Block),
+    /// A header block that is none.
+    Bad,
     /// The stream is over (`RST_STREAM`).
     Reset(u32),
     /// Streams above this one were not worked on (GOAWAY).
@@ -172,7 +174,7 @@ impl Reader {
             // Between the frames of a block there are no others (RFC 9113 section 4.3).
             return self.lose(taken);
         }
-        if matches!(frame.kind, Kind::Data | Kind::Headers) && frame.stream == 0 {
+        if !frame.is_valid() {
             return self.lose(taken);
         }
         let len = frame.len;
@@ -268,8 +270,8 @@ impl Reader {
         match frame.kind {
             Kind::RstStream => Event::Reset(frame.stream),
             Kind::GoAway => {
-                let last = payload.first_chunk().copied().unwrap_or_default();
-                Event::GoAway(u32::from_be_bytes(last) & 0x7fff_ffff)
+                let last = payload.first_chunk().copied().map(u32::from_be_bytes);
+                last.map_or(Event::None, |last| Event::GoAway(last & 0x7fff_ffff))
             }
             _ => self.block(frame, payload, payload.len() < frame.len as usize),
         }
@@ -289,7 +291,7 @@ impl Reader {
         };
         let Some(fragment) = fragment(frame, payload, cut, &mut open.promised) else {
             self.hpack.lost();
-            return Event::Lost(0);
+            return Event::Bad;
         };
         let whole = frame.ends_headers() && !cut;
         if whole && open.bytes.is_empty() {
@@ -314,7 +316,7 @@ impl Reader {
     }
 
     /// The next `len` bytes were not captured. How many of them are in the frame at hand, and
-    /// what follows from that; behind it frames are looked for.
+    /// what follows from that: of [`Event::Data`], bytes of the body that are missing.
     pub(super) fn missing(&mut self, len: u64) -> (u64, Event) {
         let left = match self.state {
             State::Data { left, .. } | State::Whole { left, .. } | State::Skip(left) => left,
@@ -324,20 +326,22 @@ impl Reader {
         let after = left - u32::try_from(within).unwrap_or(left);
         let event = match self.state {
             State::Data { frame, padding, .. } => {
-                let padding = padding.unwrap_or_default().min(after);
+                let padding = padding.unwrap_or_default();
+                // Of the body; the rest of the hole is padding.
+                let len = left.saturating_sub(padding).min(left - after) as usize;
+                let padding = padding.min(after);
                 if after > padding {
                     self.state = State::Data { frame, left: after, padding: Some(padding) };
                 } else {
                     self.leave(after);
                 }
                 let ends = after <= padding && frame.ends_stream();
-                Event::Data { stream: frame.stream, at: 0, len: 0, ends }
+                Event::Data { stream: frame.stream, at: 0, len, ends }
             }
             State::Whole { frame, .. } => {
                 let payload = self.payload.split();
                 let event = match frame.kind {
                     Kind::RstStream => Event::Reset(frame.stream),
-                    Kind::GoAway if payload.len() < 4 => Event::None,
                     _ => self.payload_of(frame, &payload),
                 };
                 self.leave(after);

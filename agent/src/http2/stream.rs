@@ -9,8 +9,8 @@ use super::reader::Block;
 use crate::{
     call::{Cause, Missing, Times, Timestamp},
     http::{
-        Body, Captured, Exchange, Headers, Limits, Notes, Request, Response, UNKNOWN, Version,
-        intern,
+        Body, BodyState, Captured, Exchange, Headers, Limits, Notes, Request, Response, UNKNOWN,
+        Version, intern,
     },
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Stream {
     times: Times,
     missing: Missing,
     interim: bool,
+    /// What its heads take.
+    head: usize,
     /// The stream was reset, or refused.
     pub(super) reset: bool,
     /// Frames were lost among which the end of its request, or its response, may have been.
@@ -51,6 +53,7 @@ impl Stream {
             times: Times { request_start: time, request_end: time, ..Times::default() },
             missing: Missing::default(),
             interim: false,
+            head: 0,
             reset: false,
             doubt: false,
         }
@@ -75,21 +78,21 @@ impl Stream {
         if self.request.is_some() {
             return true;
         }
-        if fields.method.is_none() && fields.path.is_none() && fields.unknown == 0 && !cut {
+        if fields.method.is_none() && fields.path.is_none() && (cut || fields.unknown == 0) {
             return false;
         }
         let mut notes = notes(cut, fields.unknown);
         let connect = fields.method.as_deref() == Some("CONNECT");
-        let path = match &fields.path {
-            Some(path) => Arc::clone(path),
-            // The authority is the target, but of an extended one (RFC 8441).
-            None if connect => "*".into(),
-            None => {
-                notes.insert(Notes::PATH_UNKNOWN);
-                UNKNOWN.into()
-            }
-        };
-        let method = fields.method.clone().unwrap_or_else(|| {
+        let (head, method, path) = (fields.size(), fields.method.clone(), fields.path.clone());
+        let whole = !cut && fields.unknown == 0;
+        let headers = fields.into_headers();
+        // The authority is the target, but of an extended one, which has a path (RFC 8441).
+        let authority = headers.get_str("host").filter(|_| connect && whole).map(Arc::from);
+        let path = path.or(authority).unwrap_or_else(|| {
+            notes.insert(Notes::PATH_UNKNOWN);
+            UNKNOWN.into()
+        });
+        let method = method.unwrap_or_else(|| {
             notes.insert(Notes::METHOD_UNKNOWN);
             intern(UNKNOWN)
         });
@@ -101,11 +104,12 @@ impl Stream {
             method,
             target: path,
             version: Version::Http2,
-            headers: fields.into_headers(),
+            headers,
             body: Body::default(),
             ended: false,
             notes,
         };
+        self.head += head;
         self.request = Some((offset, request));
         true
     }
@@ -116,10 +120,19 @@ impl Stream {
         let Block { ends, fields, cut, start: (_, start), .. } = block;
         self.download.ended |= ends;
         self.times.response_end = Some(self.times.response_end.map_or(time, |end| end.max(time)));
-        if let Some(response) = &mut self.response {
+        self.head += fields.size();
+        // What was taken for a response of unknown status may have been an interim one.
+        let is_trailer = |response: &&mut Response| {
+            fields.status.is_none() || !response.notes.contains(Notes::STATUS_UNKNOWN)
+        };
+        if let Some(response) = self.response.as_mut().filter(is_trailer) {
             response.notes.insert(Notes::TRAILERS);
             response.trailers = fields.into_headers();
             return;
+        }
+        if fields.status.is_some() && self.download.body.kept() == 0 {
+            // What was lost before was not of this message.
+            self.download = Message { ended: ends, ..Message::default() };
         }
         self.times.response_start.get_or_insert(start);
         let mut notes = notes(cut, fields.unknown);
@@ -201,6 +214,11 @@ impl Stream {
         }
     }
 
+    /// What its heads take.
+    pub(super) const fn head(&self) -> usize {
+        self.head
+    }
+
     /// Bytes that are kept of its bodies.
     pub(super) fn kept(&self) -> usize {
         self.upload.body.kept() + self.download.body.kept()
@@ -211,7 +229,7 @@ impl Stream {
         let Self { request, response, upload, download, times, mut missing, .. } = self;
         let (request_offset, mut request) = request?;
         missing.add(Cause::Agent, upload.body.over + download.body.over);
-        request.body = upload.body.finish(upload.ended, &request.headers, limits);
+        request.body = body(upload.body, upload.ended, &request.headers, request.notes, limits);
         request.ended = upload.ended;
         if upload.cut {
             request.notes.insert(Notes::BODY_CUT);
@@ -222,7 +240,8 @@ impl Stream {
             Times { response_start: None, response_end: None, ..times }
         };
         let response = response.map(|mut response| {
-            response.body = download.body.finish(download.ended, &response.headers, limits);
+            let Response { headers, notes, .. } = &response;
+            response.body = body(download.body, download.ended, headers, *notes, limits);
             response.ended = download.ended;
             if download.cut {
                 response.notes.insert(Notes::BODY_CUT);
@@ -243,6 +262,16 @@ impl Stream {
             missing,
         })
     }
+}
+
+/// A body. Where its coding may be among the fields that are not known, so may be what it says.
+fn body(captured: Captured, ended: bool, headers: &Headers, notes: Notes, limits: &Limits) -> Body {
+    let mut body = captured.finish(ended, headers, limits);
+    let unknown = notes.fields_missing() && headers.get("content-encoding").is_none();
+    if unknown && !body.bytes.is_empty() {
+        body.state = BodyState::Corrupt;
+    }
+    body
 }
 
 /// What is odd about a head.

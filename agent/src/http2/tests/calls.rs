@@ -162,3 +162,37 @@ fn streams_and_bodies_are_bounded_and_none_is_forgotten() {
     assert_eq!(total, 3000 * 16 * 1024);
     assert_eq!(run.connection.kept, 0);
 }
+
+#[test]
+fn heads_are_bounded_whatever_they_refer_to() {
+    let mut run = Run::new();
+    let long = "x".repeat(120);
+    let block = [&[GET][..], &literal(PATH, "/a"), &literal(METHOD, &long)].concat();
+    run.client([hello(), frame(1, END_HEADERS, 1, &block)].concat());
+    for id in (3..4001).step_by(2) {
+        // Every byte is a field.
+        let block = [&[GET, NEXT][..], &[0x80 | 16; 2000]].concat();
+        run.client(frame(1, END_HEADERS, id, &block));
+        assert!(run.connection.heads <= HEADS_MAX + 2 * Limits::default().head_bytes);
+    }
+    run.close();
+    assert_eq!(run.out.len(), 2000);
+    assert_eq!(run.connection.heads, 0);
+    assert!(run.out[1].request.notes.is_cut());
+}
+
+#[test]
+fn the_target_of_a_tunnel_is_its_authority() {
+    let mut run = Run::new();
+    let block = [literal(METHOD, "CONNECT"), literal(AUTHORITY, "shop.example:443")].concat();
+    run.client([hello(), frame(1, END_HEADERS, 1, &block)].concat()).close();
+    assert_eq!(pairs(&run.out), [pair("shop.example:443", None)]);
+}
+
+#[test]
+fn bytes_of_a_path_that_are_not_utf8_are_percent_encoded() {
+    let mut run = Run::new();
+    let block = [&[GET, 0x40 | PATH, 3][..], b"/\xff\xfe"].concat();
+    run.client([hello(), head(1, &block)].concat()).close();
+    assert_eq!(pairs(&run.out), [pair("/%FF%FE", None)]);
+}

@@ -39,6 +39,39 @@ fn a_hole_in_a_head_cuts_it_and_makes_the_table_unknown() {
 }
 
 #[test]
+fn padding_that_is_missing_is_no_body() {
+    let mut run = Run::new();
+    run.client([hello(), head(1, &[&[GET][..], &literal(PATH, "/a")].concat())].concat());
+    let body = frame(0, END_STREAM | 0x8, 1, &[&[10][..], &[b'x'; 80], &[0; 10]].concat());
+    run.server([&frame(1, END_HEADERS, 1, &[OK])[..], &body[..30]].concat());
+    run.feed(&[Input::Missing(OUT, body.len() as u64 - 30)]);
+    assert_eq!(run.out[0].response.as_ref().unwrap().body.size, 80);
+    assert_eq!(run.out[0].missing.total() + run.connection.losses().missing.total(), 70);
+}
+
+#[test]
+fn what_is_lost_before_a_response_is_not_missing_of_it() {
+    let mut run = Run::new();
+    run.client([hello(), head(1, &[&[GET][..], &literal(PATH, "/a")].concat())].concat());
+    run.server(frame(4, 1, 0, &[])).feed(&[Input::Missing(OUT, 9)]);
+    run.server([frame(1, END_HEADERS, 1, &[OK]), data(1, END_STREAM, b"{}")].concat());
+    let response = run.out[0].response.as_ref().unwrap();
+    assert_eq!((&response.body.bytes[..], response.notes.is_cut()), (&b"{}"[..], false));
+}
+
+#[test]
+fn bytes_that_look_like_a_request_behind_a_hole_make_no_call() {
+    let mut run = Run::new();
+    run.client([hello(), head(1, &[&[GET][..], &literal(PATH, "/a")].concat())].concat());
+    run.server(head(1, &[OK])).feed(&[Input::Missing(IN, 10)]);
+    // A block that no encoder makes; streams that no client opens.
+    run.client([&b"x"[..], &head(101, &[0x80; 8])].concat());
+    run.client([head(2, &[GET, 0x84]), head(1, &[GET, 0x84])].concat()).close();
+    assert_eq!(pairs(&run.out), [pair("/a", 200)]);
+    assert_eq!(run.connection.highest, 1);
+}
+
+#[test]
 fn behind_a_hole_of_frames_the_next_ones_are_found() {
     let mut peers = Peers::new();
     let mut run = Run::new();

@@ -119,6 +119,19 @@ fn numbers_too_large_are_refused() {
     }
 }
 
+#[test]
+fn a_block_does_not_insert_without_end() {
+    let mut decoder = Decoder::new(false);
+    // A name of 60 000 bytes, and then fields that are named by it.
+    let name = [&[0x40, 0x7f, 0xe1, 0xd3, 0x03][..], &b"n".repeat(60_000), &[0]].concat();
+    let mut fields = Fields::new(1024);
+    decoder.decode(&name, false, &mut fields).unwrap();
+    assert_eq!(decoder.entries.len(), 1);
+    let block = [64 + 62, 0].repeat(1000);
+    assert_eq!(decoder.decode(&block, false, &mut fields), Err(Damaged));
+    assert!(decoder.inserted <= 2 * INSERTED_MAX);
+}
+
 fn blocks() -> impl Strategy<Value = Vec<Vec<Field>>> {
     let name =
         prop::sample::select(vec!["accept", "x-a", "x-b", "x-c", "etag", "user-agent", "te"]);

@@ -56,6 +56,32 @@ fn responses_to_requests_from_before_are_counted() {
 }
 
 #[test]
+fn a_promise_tells_which_end_is_the_server() {
+    let mut run = Run::joined();
+    let promise = [&[0, 0, 0, 2, GET][..], &literal(PATH, "/style")].concat();
+    run.server([frame(5, END_HEADERS, 1, &promise), head(2, &[OK])].concat());
+    run.client(head(3, &[&[GET][..], &literal(PATH, "/a")].concat())).server(head(3, &[OK]));
+    assert_eq!(pairs(&run.out), [pair("/style", 200), pair("/a", 200)]);
+}
+
+#[test]
+fn an_interim_response_that_is_unknown_hides_no_status() {
+    let mut run = Run::joined();
+    run.client(head(3, &[&[GET][..], &literal(PATH, "/a")].concat()));
+    run.server(frame(1, END_HEADERS, 3, &[NEWEST])).server(head(3, &[OK]));
+    assert_eq!(pairs(&run.out), [pair("/a", 200)]);
+}
+
+#[test]
+fn a_body_whose_coding_may_be_unknown_is_not_taken_for_plain() {
+    let mut run = Run::joined();
+    run.client(head(3, &[&[GET][..], &literal(PATH, "/a")].concat()));
+    run.server([frame(1, END_HEADERS, 3, &[OK, NEWEST]), data(3, END_STREAM, b"{}")].concat());
+    let response = run.out[0].response.as_ref().unwrap();
+    assert_eq!((response.body.state, response.body.size), (BodyState::Corrupt, 2));
+}
+
+#[test]
 fn in_the_midst_of_a_body_the_next_frame_is_found() {
     let mut peers = Peers::new();
     let request = peers.request(9, END_STREAM, "GET", "/a");
