@@ -32,7 +32,7 @@ var version = 1
 const readyWithin = time.Minute
 
 // A program that was just started is observed from some tens of milliseconds on.
-const observedAfter = time.Second
+const observedAfter = 2 * time.Second
 
 func must[T any](value T, err error) T {
 	if err != nil {
