@@ -7,9 +7,14 @@ pub const CLASS_SIZES: [usize; 4] = [256, 1024, 4096, 16384];
 /// Most payload bytes one record carries: the largest class.
 pub const CHUNK_MAX: usize = CLASS_SIZES[3];
 
-/// Chunks and buffers that one system call may be split into. What lies beyond
-/// is not captured and counted as [`crate::counter::Counter::SPLIT`].
-pub const SEGMENTS_MAX: u32 = 24;
+/// Chunks and buffers that one system call may be split into; of HTTP/2, with the times that its
+/// frames are passed over ([`PASSES_MAX`]). What lies beyond is not captured and counted as
+/// [`crate::counter::Counter::SPLIT`].
+pub const SEGMENTS_MAX: u32 = 32;
+
+/// How often frames of HTTP/2 are passed over in one call, some at a time. Where the next one
+/// begins is not known behind more.
+pub const PASSES_MAX: u32 = 8;
 
 /// Default capture budget of one message, in bytes.
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;

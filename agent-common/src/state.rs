@@ -28,8 +28,8 @@ pub struct FlowState {
     /// socket: Initials left to copy in this period. Of a TLS session and of a key: in the
     /// first, records that were told with their ciphertext.
     pub hello_left: [u32; 2],
-    /// Of HTTP/2, of each direction: bytes until the next frame begins, and one; or 0 when that
-    /// is not known.
+    /// Of HTTP/2, of each direction: bytes until the next frame begins, and one, and in the
+    /// highest bit whether they are of a head; or 0 when that is not known.
     pub frame_left: [u32; 2],
     /// Of a TLS session: the socket it was seen to use.
     pub socket: FlowId,

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::{CHUNK_MAX, SEGMENTS_MAX},
+    limits::{CHUNK_MAX, PASSES_MAX, SEGMENTS_MAX},
     record::{DataFlags, Direction, Layer, Protocol},
     state::FlowState,
 };
@@ -17,9 +17,6 @@ use crate::{
     frames,
     kernel::{read, read_user},
 };
-
-/// How often frames of HTTP/2 are passed in a call, some at a time.
-const PASSES_MAX: u32 = 8;
 
 /// So many times the budget is captured where it is not known where frames are: what is left
 /// out then may be heads.
@@ -57,6 +54,8 @@ impl Source {
 pub(crate) struct Work {
     pub(crate) facts: Facts,
     pub(crate) source: Source,
+    /// Bytes of later messages of the call, which are not read.
+    pub(crate) beyond: i64,
     /// Bytes not told yet.
     pub(crate) left: u32,
     /// [`DataFlags`] of the next record.
@@ -65,13 +64,12 @@ pub(crate) struct Work {
     pub(crate) budget: u32,
     /// The next record.
     pub(crate) piece: Piece,
-    /// Of HTTP/2: bytes that were captured, and whose frames were not passed yet.
-    pub(crate) passed: u32,
-    /// Their address.
+    /// Of HTTP/2: address of the bytes that were captured, and whose frames were not passed yet.
     pub(crate) passed_from: u64,
+    /// How many there are.
+    pub(crate) passed: u32,
     /// How often frames were passed.
     pub(crate) passes: u32,
-    pub(crate) reserved: u32,
     /// Of ciphertext: the records found.
     pub(crate) starts: Starts,
 }
@@ -107,9 +105,7 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
         } else {
             // Known, but not decoded: told once, then left alone.
             let flags = DataFlags((*work).flags as u16);
-            let piece = &raw mut (*work).piece;
-            piece.write(Piece { source: 0, len: call.facts().len, captured: 0, flags });
-            emit::data(state, call, &*piece);
+            unread(state, call, work, call.facts().len, flags);
             (*state).protocol = Protocol::IGNORED;
         }
     }
@@ -125,10 +121,12 @@ pub(crate) unsafe fn opaque(state: *mut FlowState, call: &Call, flags: DataFlags
     // SAFETY: promised by the caller.
     unsafe {
         if (*state).protocol.is_http() {
-            turn(state, call.facts().direction);
-            call.counters.add(Counter::OPAQUE, u64::from(call.facts().len));
-            frames::skip(state, call.facts().direction, call.facts().len);
-            piece(state, call, call.facts().len, 0, 0, flags);
+            let &Facts { direction, len, .. } = call.facts();
+            turn(state, direction);
+            call.counters.add(Counter::OPAQUE, u64::from(len));
+            frames::skip(state, direction, len);
+            emit::data(state, call, &Piece { source: 0, len, captured: 0, flags });
+            advance(state, direction, len);
         } else {
             if (*state).protocol == Protocol::QUIC {
                 (*state).window = (*state).window.saturating_add(call.facts().len);
@@ -157,10 +155,7 @@ unsafe fn look(state: *mut FlowState, call: &Call, work: *mut Work) -> bool {
         if (*state).looks == 0 {
             call.counters.add(Counter::IGNORED, 1);
             (*state).protocol = Protocol::IGNORED;
-            let piece = &raw mut (*work).piece;
-            let flags = DataFlags(0);
-            piece.write(Piece { source: 0, len: call.facts().len, captured: 0, flags });
-            emit::data(state, call, &*piece);
+            unread(state, call, work, call.facts().len, DataFlags(0));
             return false;
         }
         (*state).looks -= 1;
@@ -196,14 +191,17 @@ pub(crate) fn peek(call: &Call, source: &Source) -> Option<Look> {
 }
 
 /// Notes a change of direction: what follows is another message, with a budget
-/// of its own.
+/// of its own. Not where frames tell where one begins: peers that take much in tell the other
+/// one all the time that it may go on.
 #[inline(always)]
 unsafe fn turn(state: *mut FlowState, direction: Direction) {
     // SAFETY: promised by the caller.
     unsafe {
         if (*state).last != direction {
             (*state).last = direction;
-            (*state).window = 0;
+            if !frames::is_aligned(state, direction) {
+                (*state).window = 0;
+            }
         }
     }
 }
@@ -229,19 +227,16 @@ pub(crate) unsafe fn advance(state: *mut FlowState, direction: Direction, len: u
     }
 }
 
-/// Sends one record for `len` bytes of which `captured` are copied, and moves on.
+/// Tells of bytes that are not read. The record is in the map, for the stack is full with the
+/// perf transport.
 #[inline(always)]
-unsafe fn piece(
-    state: *mut FlowState,
-    call: &Call,
-    len: u32,
-    captured: u32,
-    source: u64,
-    flags: DataFlags,
-) {
-    emit::data(state, call, &Piece { source, len, captured, flags });
+unsafe fn unread(state: *mut FlowState, call: &Call, work: *mut Work, len: u32, flags: DataFlags) {
     // SAFETY: promised by the caller.
-    unsafe { advance(state, call.facts().direction, len) };
+    unsafe {
+        let piece = &raw mut (*work).piece;
+        piece.write(Piece { source: 0, len, captured: 0, flags });
+        emit::data(state, call, &*piece);
+    }
 }
 
 /// Copies a call's bytes within the budget of the message, a record per buffer
@@ -271,7 +266,7 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
         (*work).passed = 0;
         (*work).passes = 0;
         let mut segment = 0;
-        while segment < SEGMENTS_MAX + PASSES_MAX {
+        while segment < SEGMENTS_MAX {
             segment += 1;
             let next = plan(state, call, work);
             if next == DONE {
@@ -281,14 +276,15 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
                 send(state, call, work);
             }
         }
+        if (*work).passed > 0 {
+            frames::lose(state, call.facts().direction);
+        }
         let left = (*work).left;
         if left > 0 {
             call.counters.add(Counter::SPLIT, u64::from(left));
             let flags = DataFlags((*work).flags as u16).union(DataFlags::SPLIT);
             frames::skip(state, call.facts().direction, left);
-            let piece = &raw mut (*work).piece;
-            piece.write(Piece { source: 0, len: left, captured: 0, flags });
-            emit::data(state, call, &*piece);
+            unread(state, call, work, left, flags);
             advance(state, call.facts().direction, left);
         }
     }
@@ -309,7 +305,7 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
             // Frames are many where they are short: then what follows must not be missed.
             (*work).passes += 1;
             if (*work).passes > PASSES_MAX {
-                frames::skip(state, call.facts().direction, u32::MAX);
+                frames::lose(state, call.facts().direction);
                 (*work).passed = 0;
             } else {
                 frames::pass(state, call, work);
@@ -321,8 +317,9 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
             return DONE;
         }
         let framed = (*state).protocol == Protocol::HTTP2;
+        let aligned = frames::is_aligned(state, call.facts().direction);
         let mut room = (*work).budget;
-        if framed && !frames::is_aligned(state, call.facts().direction) {
+        if framed && !aligned {
             room = room.saturating_mul(UNFRAMED);
         }
         room = room.saturating_sub((*state).window);
@@ -363,7 +360,7 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
                 len = if framed { room } else { left };
             }
         }
-        if framed && room > 0 {
+        if aligned && room > 0 {
             (*work).passed = len;
             (*work).passed_from = buffer;
         }

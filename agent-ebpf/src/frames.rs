@@ -20,14 +20,21 @@ const FRAMES_AT_ONCE: u32 = 4;
 /// Longest frame that is believed.
 const FRAME_MAX: u32 = 1024 * 1024;
 
+/// Longest frame with a head, or a part of one, that is captured beyond the budget: as much as
+/// the agent reads of one.
+const HEAD_MAX: u32 = 64 * 1024;
+
+/// Beside the bytes until the next frame: they are of a head.
+const IN_HEAD: u32 = 1 << 31;
+
 /// Frame types.
 const DATA: u32 = 0;
 const HEADERS: u32 = 1;
 const PUSH_PROMISE: u32 = 5;
 const CONTINUATION: u32 = 9;
 
-/// What a flow's state has of a direction: bytes until the next frame, and one; or 0 when that
-/// is not known.
+/// What a flow's state has of a direction: bytes until the next frame, and one, with
+/// [`IN_HEAD`]; or 0 when that is not known.
 #[inline(always)]
 unsafe fn left(state: *const FlowState, direction: Direction) -> u32 {
     // SAFETY: promised by the caller. Two fields, not an index: the verifier cannot bound a
@@ -98,6 +105,17 @@ pub(crate) unsafe fn is_aligned(state: *const FlowState, direction: Direction) -
     unsafe { left(state, direction) != 0 }
 }
 
+/// It is not known any more.
+///
+/// # Safety
+///
+/// `state` is a map's value.
+#[inline(always)]
+pub(crate) unsafe fn lose(state: *mut FlowState, direction: Direction) {
+    // SAFETY: promised by the caller.
+    unsafe { set(state, direction, 0) };
+}
+
 /// Goes on behind bytes that are not looked at.
 ///
 /// # Safety
@@ -108,17 +126,31 @@ pub(crate) unsafe fn skip(state: *mut FlowState, direction: Direction, len: u32)
     // SAFETY: promised by the caller.
     unsafe {
         let left = left(state, direction);
-        set(state, direction, left.saturating_sub(len));
+        let after = (left & !IN_HEAD).saturating_sub(len);
+        set(state, direction, if after == 0 { 0 } else { after | left & IN_HEAD });
     }
 }
 
-/// Goes on behind the next frames of the bytes that were captured last. 0 once it is behind all.
+/// What there is behind the start of a frame, in the form of a flow's state.
+#[inline(always)]
+const fn behind(frame: u32, kind: u32) -> u32 {
+    let left = HEADER + frame + 1;
+    if is_head(frame, kind) { left | IN_HEAD } else { left }
+}
+
+/// Whether a frame carries a head, or a part of one, and is not longer than heads are.
+#[inline(always)]
+const fn is_head(frame: u32, kind: u32) -> bool {
+    (kind == HEADERS || kind == PUSH_PROMISE || kind == CONTINUATION) && frame <= HEAD_MAX
+}
+
+/// Goes on behind the next frames of the bytes that were captured last.
 ///
 /// # Safety
 ///
 /// `state` and `work` are maps' values, and no other program uses `work`.
 #[inline(never)]
-pub(crate) unsafe fn pass(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
+pub(crate) unsafe fn pass(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         let direction = call.facts().direction;
@@ -126,20 +158,20 @@ pub(crate) unsafe fn pass(state: *mut FlowState, call: &Call, work: *mut Work) -
         while frames < FRAMES_AT_ONCE {
             frames += 1;
             let len = (*work).passed;
-            let left = left(state, direction);
+            let left = left(state, direction) & !IN_HEAD;
             if left == 0 || left > len {
-                set(state, direction, if left == 0 { 0 } else { left - len });
+                skip(state, direction, len);
                 (*work).passed = 0;
-                return 0;
+                return;
             }
             // From the next frame on, whose header may be in two parts.
             let from = (*work).passed_from + u64::from(left) - 1;
             let len = len - left + 1;
             let found = if len < HEADER { None } else { header(call.counters, from) };
             let Some((frame, kind, _)) = found else {
-                set(state, direction, 0);
+                lose(state, direction);
                 (*work).passed = 0;
-                return 0;
+                return;
             };
             if kind == HEADERS {
                 // Another message, with a budget of its own.
@@ -147,14 +179,14 @@ pub(crate) unsafe fn pass(state: *mut FlowState, call: &Call, work: *mut Work) -
             }
             (*work).passed_from = from;
             (*work).passed = len;
-            set(state, direction, HEADER + frame + 1);
+            set(state, direction, behind(frame, kind));
         }
-        1
     }
 }
 
-/// How much of the next bytes of a call is taken where the budget of the message is used up:
-/// what is no body, and of a body the header of its frame.
+/// How much of the next bytes of a call is captured where the budget of the message is used up:
+/// what is no body, and of a body the header of its frame. How many bytes that stands for is put
+/// into the next record.
 ///
 /// # Safety
 ///
@@ -165,12 +197,19 @@ pub(crate) unsafe fn beyond(state: *mut FlowState, call: &Call, work: *mut Work,
     // SAFETY: promised by the caller, here and below.
     unsafe {
         let direction = call.facts().direction;
-        let left = left(state, direction);
+        let before = left(state, direction);
+        let left = before & !IN_HEAD;
         // Nothing is known: all of the call is left out.
         let (mut len, mut captured, mut after) = ((*work).left, 0, 0);
         if left > 1 {
             len = if left - 1 < room { left - 1 } else { room };
-            after = left - len;
+            if before & IN_HEAD != 0 {
+                if len > CHUNK_MAX as u32 {
+                    len = CHUNK_MAX as u32;
+                }
+                captured = len;
+            }
+            after = before - len;
         } else if left == 1 && room < HEADER {
             (len, captured) = (room, room);
         } else if left == 1
@@ -178,7 +217,7 @@ pub(crate) unsafe fn beyond(state: *mut FlowState, call: &Call, work: *mut Work,
         {
             let whole = HEADER + frame;
             len = if whole < room { whole } else { room };
-            if kind == DATA {
+            if kind == DATA || frame > HEAD_MAX {
                 // With the length of its padding.
                 captured = HEADER + (flags >> 3 & 1);
             } else {
@@ -186,15 +225,15 @@ pub(crate) unsafe fn beyond(state: *mut FlowState, call: &Call, work: *mut Work,
                     len = CHUNK_MAX as u32;
                 }
                 captured = len;
-                if kind == HEADERS || kind == PUSH_PROMISE || kind == CONTINUATION {
-                    // Another message, or the rest of its head.
+                if kind == HEADERS {
+                    // Another message.
                     (*state).window = 0;
                 }
             }
             if captured > len {
                 captured = len;
             }
-            after = whole - len + 1;
+            after = behind(frame, kind) - len;
         }
         set(state, direction, after);
         (*work).piece.len = len;

@@ -189,3 +189,50 @@ fn what_is_beyond_the_budget_is_counted_and_costs_no_other_call() -> Result<()> 
 const LARGE_AND_SMALL: &str = "\
 curl -sk --http2 --fail --max-time 60 -o /dev/null --parallel --parallel-max 12 \
 \"$1/api/items/first\" \"$1/static/large.txt\" \"$1/api/items/[2-$2]\"";
+
+/// A client that tells its server every 16 KiB that it may go on.
+#[test]
+fn a_download_is_one_message_however_often_the_client_says_something() -> Result<()> {
+    const LARGE: usize = 3_000_000;
+    let server = Server::nginx_http2(false)?;
+    let file = server.directory().join("static/large.txt");
+    fs::write(&file, "x".repeat(LARGE)).context("write a file")?;
+    let mut apiscope = observe(Options::new()?, &server)?;
+    let url = format!("{}/static/large.txt", server.target());
+    output(Command::new("h2load").args(["-n", "1", "-w", "15", &url]))?;
+    apiscope.settle(1)?;
+    let calls = apiscope.stop()?;
+    let [call] = &calls[..] else { bail!("{} calls", calls.len()) };
+    let len = u64::try_from(LARGE)?;
+    ensure!(call.number("http.response.body.size") == Some(len), "{}", call.0);
+    ensure!(call.number("apiscope.lost.budget").is_some_and(|lost| lost > len / 2), "{}", call.0);
+    Ok(())
+}
+
+/// Heads are compressed by those before them, so none may be cut.
+#[test]
+fn heads_are_whole_however_small_the_budget() -> Result<()> {
+    const COUNT: usize = 50;
+    let server = Server::nginx_http2(true)?;
+    let mut apiscope = observe(Options::new()?.args(["--message-budget", "1024"]), &server)?;
+    let long = format!("x-long: {}", "~".repeat(3000));
+    let urls = format!("{}/api/items/[1-{COUNT}]", server.target());
+    let mut curl = Command::new("curl");
+    output(curl.args([
+        "-sk",
+        "--http2",
+        "--max-time",
+        "60",
+        "-o",
+        "/dev/null",
+        "-H",
+        &long,
+        &urls,
+    ]))?;
+    apiscope.settle(COUNT)?;
+    let calls = apiscope.stop()?;
+    ensure!(calls.len() == COUNT, "{} calls", calls.len());
+    let cut = calls.iter().find(|call| !call.is("apiscope.complete"));
+    ensure!(cut.is_none(), "not complete: {cut:?}");
+    http2(&calls)
+}

@@ -155,11 +155,19 @@ fn exit(task: &Task, registers: u64, mut returned: i64) -> Option<()> {
     let socket = socket::socket(syscall.first)?;
     let work = WORK.get_ptr_mut(work::SYSCALL)?;
     // SAFETY: the map returned it, and this program does not run twice at once on a
-    // processor.
-    unsafe { (*work).source = source };
+    // processor. What is needed afterwards lies there as well: else the verifier follows all
+    // that comes in between once for each way that led here.
+    unsafe {
+        (*work).source = source;
+        (*work).beyond = beyond;
+    }
     let asked = source.len > 0 || source.vectors > 0;
     transfer::transfer(task, registers, &socket, direction, returned, asked, work)?;
+    // SAFETY: as above.
+    let beyond = unsafe { (&raw const (*work).beyond).read_volatile() };
     if beyond > 0 {
+        // SAFETY: as above.
+        let direction = unsafe { (&raw const (*work).facts.direction).read_volatile() };
         return transfer::moved(task, &socket, direction, beyond);
     }
     Some(())
