@@ -8,13 +8,12 @@ pub const CLASS_SIZES: [usize; 4] = [256, 1024, 4096, 16384];
 pub const CHUNK_MAX: usize = CLASS_SIZES[3];
 
 /// Chunks and buffers that one system call may be split into; of HTTP/2, with the times that its
-/// frames are passed over ([`PASSES_MAX`]). What lies beyond is not captured and counted as
+/// frames are passed over, a quarter at most. What lies beyond is not captured and counted as
 /// [`crate::counter::Counter::SPLIT`].
-pub const SEGMENTS_MAX: u32 = 32;
+pub const SEGMENTS_MAX: u32 = 256;
 
-/// How often frames of HTTP/2 are passed over in one call, some at a time. Where the next one
-/// begins is not known behind more.
-pub const PASSES_MAX: u32 = 8;
+/// The same with a perf event array.
+pub const SEGMENTS_MAX_PERF: u32 = 32;
 
 /// Default capture budget of one message, in bytes.
 pub const MESSAGE_BUDGET: u32 = 64 * 1024;

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use agent_common::{
     counter::Counter,
-    limits::{CHUNK_MAX, PASSES_MAX, SEGMENTS_MAX},
+    limits::CHUNK_MAX,
     record::{DataFlags, Direction, Layer, Protocol},
     state::FlowState,
 };
@@ -16,11 +16,16 @@ use crate::{
     emit::{self, Call, Facts, Piece, Starts},
     frames,
     kernel::{read, read_user},
+    steps::{MADE, MORE, NOTHING, Steps},
 };
 
 /// So many times the budget is captured where it is not known where frames are: what is left
 /// out then may be heads.
 const UNFRAMED: u32 = 16;
+
+/// How often frames of HTTP/2 are passed over in one call, some at a time. Where the next one
+/// begins is not known behind more.
+const PASSES_MAX: u32 = emit::SEGMENTS_MAX / 4;
 
 /// Where a call's bytes are in the process's memory.
 #[derive(Clone, Copy)]
@@ -46,14 +51,15 @@ impl Source {
     }
 }
 
-/// A call while its bytes are taken. It lies in a map, so that what one round of
-/// [`message`] leaves to the next is all the same to the verifier: it follows each
-/// round once, not once for each way through those before.
+/// A call while its bytes are taken. It lies in a map, where [`Steps`] find it again, and where
+/// what one program leaves to the next part of it is all the same to the verifier.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Work {
     pub(crate) facts: Facts,
     pub(crate) source: Source,
+    /// By what [`Steps`] find this and the flow again.
+    pub(crate) owner: [u64; 2],
     /// Bytes of later messages of the call, which are not read.
     pub(crate) beyond: i64,
     /// Bytes not told yet.
@@ -86,9 +92,10 @@ pub(crate) struct Iovec {
 ///
 /// # Safety
 ///
-/// `state` and `work` are maps' values, and no other program uses `work`.
+/// `state` and `work` are maps' values, the ones that the owner of `work` names, and no other
+/// program uses `work`.
 #[inline(never)]
-pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) {
+pub(crate) unsafe fn bytes<S: Steps>(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         if (*state).protocol == Protocol::IGNORED {
@@ -99,7 +106,7 @@ pub(crate) unsafe fn bytes(state: *mut FlowState, call: &Call, work: *mut Work) 
             return;
         }
         if (*state).protocol.is_http() {
-            message(state, call, work);
+            message::<S>(state, call, work);
         } else if (*state).protocol == Protocol::TLS && call.facts().layer == Layer::SOCKET {
             ciphertext::take(state, call, work);
         } else {
@@ -242,7 +249,7 @@ unsafe fn unread(state: *mut FlowState, call: &Call, work: *mut Work, len: u32, 
 /// Copies a call's bytes within the budget of the message, a record per buffer
 /// or part of one.
 #[inline(always)]
-unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
+unsafe fn message<S: Steps>(state: *mut FlowState, call: &Call, work: *mut Work) {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         turn(state, call.facts().direction);
@@ -265,15 +272,16 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
         (*work).left = call.facts().len;
         (*work).passed = 0;
         (*work).passes = 0;
+        let [first, second] = (*work).owner;
         let mut segment = 0;
-        while segment < SEGMENTS_MAX {
+        while segment < emit::SEGMENTS_MAX {
             segment += 1;
-            let next = plan(state, call, work);
-            if next == DONE {
-                break;
+            let next = S::step(first, second);
+            if next & MADE != 0 {
+                emit::flush(call, &raw const (*work).piece);
             }
-            if next == SEND {
-                send(state, call, work);
+            if next & MORE == 0 {
+                break;
             }
         }
         if (*work).passed > 0 {
@@ -290,14 +298,27 @@ unsafe fn message(state: *mut FlowState, call: &Call, work: *mut Work) {
     }
 }
 
-/// What a round of a message comes to: nothing more, another round, a record.
-const DONE: u32 = 0;
-const STEP: u32 = 1;
-const SEND: u32 = 2;
+/// One step of a message: makes its next record, or goes on to the next buffer.
+///
+/// # Safety
+///
+/// As of [`bytes`].
+#[inline(always)]
+pub(crate) unsafe fn step(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let next = plan(state, call, work);
+        if next & MADE == 0 {
+            return next;
+        }
+        send(state, call, work);
+        if (*work).left > 0 || (*work).passed > 0 { MADE | MORE } else { MADE }
+    }
+}
 
 /// Finds what the next record of a message carries, or steps to the next buffer. What it finds
 /// goes by way of `work`, so that a record is sent in one way, however it came about.
-#[inline(never)]
+#[inline(always)]
 unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
     // SAFETY: promised by the caller, here and below.
     unsafe {
@@ -310,11 +331,11 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
             } else {
                 frames::pass(state, call, work);
             }
-            return STEP;
+            return MORE;
         }
         let left = (*work).left;
         if left == 0 {
-            return DONE;
+            return NOTHING;
         }
         let framed = (*state).protocol == Protocol::HTTP2;
         let aligned = frames::is_aligned(state, call.facts().direction);
@@ -326,19 +347,19 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
         let source = &mut (*work).source;
         if source.len == 0 {
             if source.vectors == 0 {
-                return DONE;
+                return NOTHING;
             }
             let Some(vector) = source.vector() else {
                 call.counters.add(Counter::FAULTS, 1);
                 (*work).flags |= u32::from(DataFlags::FAULT.0);
-                return DONE;
+                return NOTHING;
             };
             source.buffer = vector.base;
             source.len = vector.len;
             source.next += 16;
             source.vectors -= 1;
             if vector.len == 0 {
-                return STEP;
+                return MORE;
             }
         }
         let buffer = source.buffer;
@@ -371,7 +392,7 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
         (*piece).source = buffer;
         (*piece).len = len;
         (*piece).captured = captured;
-        SEND
+        MADE
     }
 }
 
@@ -393,7 +414,7 @@ unsafe fn send(state: *mut FlowState, call: &Call, work: *mut Work) {
         let source = &mut (*work).source;
         source.buffer += u64::from((*piece).len);
         source.len = source.len.saturating_sub(u64::from((*piece).len));
-        emit::data(state, call, &*piece);
+        emit::make(state, call, &*piece);
         advance(state, call.facts().direction, (*piece).len);
     }
 }

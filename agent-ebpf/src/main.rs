@@ -35,6 +35,7 @@ mod registers;
 mod scope;
 mod settings;
 mod socket;
+mod steps;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

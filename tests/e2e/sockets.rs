@@ -1,4 +1,5 @@
-//! What happens to descriptors: reused, duplicated, inherited, passed to a child.
+//! What happens to descriptors: reused, duplicated, inherited, passed to a child; and how the
+//! bytes of one call may lie.
 
 use anyhow::{Result, ensure};
 use support::{client::Client, server::Server};
@@ -21,6 +22,12 @@ fn descriptors_that_are_reused_under_load_keep_calls_apart() -> Result<()> {
 #[test]
 fn an_answer_on_a_duplicate_of_the_descriptor_is_seen() -> Result<()> {
     let server = Server::python("dup", V4, false)?;
+    server_sees_all(&server, &Client::python(&server, 200, 2)?).map(drop)
+}
+
+#[test]
+fn an_answer_from_many_buffers_is_whole() -> Result<()> {
+    let server = Server::python("vectors", V4, false)?;
     server_sees_all(&server, &Client::python(&server, 200, 2)?).map(drop)
 }
 

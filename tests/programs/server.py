@@ -9,6 +9,7 @@ KIND is how connections are served:
     forking    a process per connection, which reads and answers
     handoff    the parent reads each request, a forked child answers it
     dup        answers go out on a duplicate of the socket's descriptor
+    vectors    answers go out from many buffers in one call
     prefork    eight processes, forked before the first connection, accept connections;
                they write the address of each TLS session beside the certificate
     asyncio    asyncio.start_server: TLS is done on memory buffers
@@ -113,6 +114,33 @@ class DupHandler(Handler):
         self.wfile = os.fdopen(os.dup(self.connection.fileno()), "wb", buffering=0)
 
 
+class Vectors:
+    """Writes to a socket from 240 buffers at once."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def write(self, content):
+        size = len(content) // 240 + 1
+        buffers = [content[at : at + size] for at in range(0, len(content), size)]
+        sent = self.connection.sendmsg(buffers)
+        self.connection.sendall(content[sent:])
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class VectorsHandler(Handler):
+    """Answers from many buffers."""
+
+    def setup(self):
+        super().setup()
+        self.wfile = Vectors(self.connection)
+
+
 class PreforkHandler(Handler):
     """Writes down where its TLS session is."""
 
@@ -166,6 +194,7 @@ def make_server(options):
         "handoff": (http.server.ThreadingHTTPServer, HandoffHandler),
         "prefork": (http.server.HTTPServer, PreforkHandler),
         "dup": (http.server.ThreadingHTTPServer, DupHandler),
+        "vectors": (http.server.ThreadingHTTPServer, VectorsHandler),
     }[options.kind]
 
     class Server(base):

@@ -20,7 +20,9 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::kernel::Counters;
 
-pub(crate) use transport::{data, filled, lifecycle, small, tls_records, wake};
+pub(crate) use transport::{
+    SEGMENTS_MAX, data, filled, flush, lifecycle, make, small, tls_records, wake,
+};
 
 /// What all records of one system or TLS call have in common.
 #[derive(Clone, Copy)]

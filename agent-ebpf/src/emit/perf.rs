@@ -20,6 +20,10 @@ use crate::{
     maps::{EMPTY_SCRATCH, EVENTS, LIFECYCLE, SCRATCH, Scratch},
 };
 
+/// Steps that the bytes of one call are taken in: fewer, for each sends a record in a way of its
+/// own to the verifier.
+pub(crate) const SEGMENTS_MAX: u32 = agent_common::limits::SEGMENTS_MAX_PERF;
+
 /// The agent drains perf buffers by the clock.
 #[inline(always)]
 pub(crate) fn wake() -> u64 {
@@ -72,17 +76,40 @@ fn output(
 /// Sends a data record. Not inlined: it is called from many places.
 #[inline(never)]
 pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
+    make(state, call, piece);
+    // SAFETY: it is valid.
+    unsafe { flush(call, piece) };
+}
+
+/// Makes a data record, which [`flush`] sends.
+#[inline(always)]
+pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
+    let Some(record) = scratch(call.counters) else { return };
+    // SAFETY: the scratch is this thread's and has CHUNK_MAX bytes of payload; the
+    // state is a map's value.
+    unsafe {
+        let header = &raw mut (*record).header;
+        fill(header, state, call, piece);
+        copy(header, (&raw mut (*record).payload).cast(), CHUNK_MAX as u32, call, piece);
+    }
+}
+
+/// Sends the record that was made of a piece.
+///
+/// # Safety
+///
+/// `piece` is valid for reads.
+#[inline(always)]
+pub(crate) unsafe fn flush(call: &Call, piece: *const Piece) {
+    // SAFETY: promised by the caller.
+    let piece = unsafe { &*piece };
     let Some(record) = scratch(call.counters) else {
         account(call, piece, false);
         return;
     };
-    // SAFETY: the scratch is this thread's and has CHUNK_MAX bytes of payload; the
-    // state is a map's value.
-    let mut captured = unsafe {
-        let header = &raw mut (*record).header;
-        fill(header, state, call, piece);
-        copy(header, (&raw mut (*record).payload).cast(), CHUNK_MAX as u32, call, piece)
-    };
+    // SAFETY: the scratch is this thread's. Volatile, so that the bound is checked right before
+    // it is used.
+    let mut captured = unsafe { (&raw const (*record).header.captured).read_volatile() };
     if captured > CHUNK_MAX as u32 {
         captured = CHUNK_MAX as u32;
     }

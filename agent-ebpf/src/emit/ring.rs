@@ -19,6 +19,9 @@ use crate::{
     settings,
 };
 
+/// Steps that the bytes of one call are taken in.
+pub(crate) const SEGMENTS_MAX: u32 = agent_common::limits::SEGMENTS_MAX;
+
 #[repr(C)]
 struct Record<const N: usize> {
     header: DataHeader,
@@ -64,6 +67,20 @@ fn class<const N: usize>(state: *const FlowState, call: &Call, piece: &Piece) {
     entry.submit(call.facts().wake);
     account(call, piece, true);
 }
+
+/// Makes a data record, which needs no context to be sent.
+#[inline(always)]
+pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
+    data(state, call, piece);
+}
+
+/// What was made is sent already.
+///
+/// # Safety
+///
+/// None; the other transport has one.
+#[inline(always)]
+pub(crate) unsafe fn flush(_call: &Call, _piece: *const Piece) {}
 
 /// Sends a data record of the smallest class that holds its bytes. Not inlined:
 /// there are four copies of the work in it.

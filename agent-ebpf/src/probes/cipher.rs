@@ -29,6 +29,7 @@ use crate::{
     maps::{EMPTY_CALL, TLS_CALLS},
     probes::{Caller, TlsCall, session, tls},
     scope, settings,
+    steps::OfSessions,
 };
 
 /// Stands for the goroutine in the name of a caller: no system call is nested in one of
@@ -200,7 +201,8 @@ pub(super) unsafe fn plaintext(
             let flags = DataFlags((*work).flags as u16);
             capture::opaque(state, &call, flags.union(DataFlags::OPAQUE));
         } else {
-            capture::bytes(state, &call, work);
+            (*work).owner = [pid_tgid, CIPHER];
+            capture::bytes::<OfSessions>(state, &call, work);
         }
     }
     Some(())

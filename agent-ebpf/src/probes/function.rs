@@ -9,6 +9,8 @@
 //! These functions are above TLS in the kernel (kTLS), which replaces those of the protocol
 //! below (`tls_sw_sendmsg`): what passes here is what the process sent.
 
+use core::ffi::c_void;
+
 use agent_common::{record::Direction, scope::ScopeMode};
 use aya_ebpf::{EbpfContext as _, macros::fexit, programs::FExitContext};
 
@@ -118,78 +120,42 @@ fn task(ctx: &FExitContext) -> Option<Task> {
 }
 
 #[inline(always)]
-fn sent(ctx: &FExitContext, index: u32) -> Option<()> {
-    let task = task(ctx)?;
-    let returned: i32 = ctx.arg(3);
-    let message: u64 = ctx.arg(1);
-    if returned <= 0 {
-        return None;
-    }
-    if u64::from(read::<u32>(message + offset!(msghdr_flags))?) & OOB != 0 {
-        return None;
-    }
-    let moved = Moved {
-        task,
-        socket: ctx.arg(0),
-        message,
-        size: ctx.arg(2),
-        returned: i64::from(returned),
-        direction: Direction::EGRESS,
-        index,
-    };
-    take(&moved);
-    Some(())
+fn sent(ctx: &FExitContext, index: u32) {
+    take(ctx.as_ptr(), ctx.arg(3), 0, index);
 }
 
 #[inline(always)]
-fn received(ctx: &FExitContext, index: u32) -> Option<()> {
-    let task = task(ctx)?;
-    let returned: i32 = ctx.arg(4);
-    let flags: u32 = ctx.arg(3);
-    if returned < 0 || u64::from(flags) & (PEEK | ERRQUEUE | OOB) != 0 {
-        return None;
-    }
-    let moved = Moved {
-        task,
-        socket: ctx.arg(0),
-        message: ctx.arg(1),
-        size: ctx.arg(2),
-        returned: i64::from(returned),
-        direction: Direction::INGRESS,
-        index,
-    };
-    take(&moved);
-    Some(())
+fn received(ctx: &FExitContext, index: u32) {
+    take(ctx.as_ptr(), ctx.arg(4), ctx.arg(3), index);
 }
 
-/// A message that a function sent or received.
-struct Moved {
-    task: Task,
-    /// Address of the `struct socket`.
-    socket: u64,
-    /// Address of the `struct msghdr`.
-    message: u64,
-    /// Bytes that were to be moved.
-    size: u64,
-    /// Bytes that were.
-    returned: i64,
-    direction: Direction,
-    /// The program's entry of [`WORK`].
-    index: u32,
-}
-
-/// Takes the bytes of a message. Not inlined: six programs have it in common.
+/// Takes the bytes of a message: `returned` of them, by a call with `flags`. `index` is the
+/// program's entry of [`WORK`]. Not inlined: six programs have it in common.
 #[inline(never)]
-fn take(moved: &Moved) {
-    let Some(socket) = socket::of_socket(moved.socket) else { return };
-    let Some(work) = WORK.get_ptr_mut(moved.index) else { return };
-    let &Moved { ref task, message, size, returned, direction, .. } = moved;
+fn take(context: *mut c_void, returned: i32, flags: u32, index: u32) {
+    let ctx = FExitContext::new(context);
+    let Some(task) = task(&ctx) else { return };
+    // The first arguments of all of them.
+    let (socket, message, size): (u64, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let direction = if index < work::INET_RECEIVE { Direction::EGRESS } else { Direction::INGRESS };
+    if direction == Direction::EGRESS {
+        let Some(flags) = read::<u32>(message + offset!(msghdr_flags)) else { return };
+        if returned <= 0 || u64::from(flags) & OOB != 0 {
+            return;
+        }
+    } else if returned < 0 || u64::from(flags) & (PEEK | ERRQUEUE | OOB) != 0 {
+        return;
+    }
+    let Some(socket) = socket::of_socket(socket) else { return };
+    let Some(work) = WORK.get_ptr_mut(index) else { return };
     if returned > 0 && passed(message, size, returned as u32, work).is_none() {
         // In pages of the kernel (`sendfile`, registered buffers of `io_uring`), or thrown
         // away (`MSG_TRUNC`).
-        transfer::moved(task, &socket, direction, returned);
+        transfer::moved(&task, &socket, direction, returned.into());
     } else {
-        transfer::transfer(task, 0, &socket, direction, returned, size > 0, work);
+        // SAFETY: the map returned it.
+        unsafe { (*work).owner = [index.into(), socket.sock] };
+        transfer::transfer(&task, 0, &socket, direction, returned.into(), size > 0, work);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     maps::{EMPTY_CALL, IS_PLACING, PLACING, TLS_CALLS},
     probes::session,
     scope, settings,
+    steps::OfSessions,
 };
 
 /// Who makes a TLS call: a key of `TLS_CALLS`. A call of C returns to the thread that
@@ -396,7 +397,8 @@ pub(super) fn exit(context: *mut c_void, goroutine: u64, returned: i64) -> Optio
                         let flags = DataFlags((*work).flags as u16);
                         capture::opaque(state, &call, flags.union(DataFlags::OPAQUE));
                     } else {
-                        capture::bytes(state, &call, work);
+                        (*work).owner = [caller.pid_tgid, caller.goroutine];
+                        capture::bytes::<OfSessions>(state, &call, work);
                     }
                 }
             }

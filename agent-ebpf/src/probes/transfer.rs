@@ -23,6 +23,7 @@ use crate::{
     registers, scope, settings,
     settings::offset,
     socket::{self, Socket},
+    steps::OfSockets,
 };
 
 /// Who made the call, and where to count.
@@ -97,7 +98,7 @@ pub(super) fn transfer(
         if (*state).protocol == Protocol::DATAGRAM || (*state).protocol == Protocol::QUIC {
             datagram::datagram(state, &call, work);
         } else {
-            capture::bytes(state, &call, work);
+            capture::bytes::<OfSockets>(state, &call, work);
         }
         // Now that it is known to carry TLS, if it does.
         nest(state, task.pid_tgid, registers);
