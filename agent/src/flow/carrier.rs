@@ -223,7 +223,7 @@ impl Carrier {
             let orderly =
                 end.direction == direction || (direction == Direction::EGRESS && end.tgid != 0);
             if orderly {
-                decoder.end(direction, end.time, work);
+                decoder.end(direction, work);
             }
         }
         self.settle(work);
@@ -260,9 +260,9 @@ impl Carrier {
     }
 
     /// The flow is gone: what waits comes out.
-    pub(super) fn close(&mut self, time: Timestamp, work: &mut Work<'_>) {
+    pub(super) fn close(&mut self, work: &mut Work<'_>) {
         self.expire(None, work);
-        self.decoder.close(time, work);
+        self.decoder.close(work);
     }
 
     /// Payload bytes held back for order.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     call::{Cause, Timestamp},
-    http::{self, Exchange},
+    http::{self, Decode, Exchange},
     http2,
 };
 
@@ -21,7 +21,7 @@ pub(super) enum Decoder {
     Sniffing(Sniffer),
     /// HTTP.
     Http {
-        connection: Connection,
+        connection: Box<dyn Decode>,
         /// Position of the first byte that the decoder was given, per direction.
         base: [Option<u64>; 2],
         /// What was counted of the connection's losses.
@@ -29,13 +29,6 @@ pub(super) enum Decoder {
     },
     /// Nothing more is decoded; what was there.
     Done(Content),
-}
-
-/// A connection of either version.
-#[derive(Debug)]
-pub(super) enum Connection {
-    Http1(Box<http::Connection>),
-    Http2(Box<http2::Connection>),
 }
 
 /// What a flow carries.
@@ -53,77 +46,20 @@ const fn side(direction: Direction) -> usize {
     (direction.0 & 1) as usize
 }
 
-impl Connection {
-    fn bytes(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        bytes: &Bytes,
-        out: &mut Vec<Exchange>,
-    ) {
-        match self {
-            Self::Http1(connection) => connection.bytes(direction, time, bytes, out),
-            Self::Http2(connection) => connection.bytes(direction, time, bytes, out),
-        }
-    }
-
-    fn missing(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        len: u64,
-        cause: Cause,
-        out: &mut Vec<Exchange>,
-    ) {
-        match self {
-            Self::Http1(connection) => connection.missing(direction, time, len, cause, out),
-            Self::Http2(connection) => connection.missing(direction, time, len, cause, out),
-        }
-    }
-
-    fn end(&mut self, direction: Direction, time: Timestamp, out: &mut Vec<Exchange>) {
-        match self {
-            Self::Http1(connection) => connection.end(direction, time, out),
-            Self::Http2(connection) => connection.end(direction, time, out),
-        }
-    }
-
-    fn close(&mut self, time: Timestamp, out: &mut Vec<Exchange>) {
-        match self {
-            Self::Http1(connection) => connection.close(time, out),
-            Self::Http2(connection) => connection.close(time, out),
-        }
-    }
-
-    fn finished(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.finished(),
-            Self::Http2(connection) => connection.finished(),
-        }
-    }
-
-    fn losses(&self) -> &http::Losses {
-        match self {
-            Self::Http1(connection) => connection.losses(),
-            Self::Http2(connection) => connection.losses(),
-        }
-    }
-}
-
 impl Decoder {
     /// Of a flow that the kernel side took for HTTP/1.
     pub(super) fn http1(work: &mut Work<'_>) -> Self {
         work.stats.flows.http1 += 1;
-        Self::of(Connection::Http1(Box::new(http::Connection::new(work.limits))))
+        Self::of(Box::new(http::Connection::new(work.limits)))
     }
 
     /// Of a flow that is HTTP/2.
     pub(super) fn http2(work: &mut Work<'_>) -> Self {
         work.stats.flows.http2 += 1;
-        Self::of(Connection::Http2(Box::new(http2::Connection::new(work.limits))))
+        Self::of(Box::new(http2::Connection::new(work.limits)))
     }
 
-    fn of(connection: Connection) -> Self {
+    fn of(connection: Box<dyn Decode>) -> Self {
         Self::Http { connection, base: [None; 2], counted: http::Losses::default() }
     }
 
@@ -138,11 +74,9 @@ impl Decoder {
     /// Whether bytes that look like a response of HTTP/1 answer no request that was seen.
     pub(super) fn answers_nothing(&self) -> bool {
         match self {
-            Self::Http { connection: Connection::Http1(connection), .. } => {
-                !connection.expects_response()
-            }
+            Self::Http { connection, .. } => !connection.expects_response(),
             Self::Sniffing(sniffer) => sniffer.is_empty(),
-            Self::Http { .. } | Self::Done(_) => false,
+            Self::Done(_) => false,
         }
     }
 
@@ -195,11 +129,7 @@ impl Decoder {
     ) {
         match self {
             Self::Http { connection, base, .. } => {
-                if note_base(base, direction, offset)
-                    && let Connection::Http2(connection) = connection
-                    && whole
-                    && offset == 0
-                {
+                if note_base(base, direction, offset) && whole && offset == 0 {
                     connection.begins(direction);
                 }
                 let before = work.out.len();
@@ -208,17 +138,18 @@ impl Decoder {
             }
             Self::Sniffing(sniffer) => {
                 let next = Held { direction, offset, time, bytes: bytes.clone() };
-                let verdict = sniffer.look(next);
-                let held = sniffer.take_if(matches!(verdict, Verdict::Http1 | Verdict::Http2));
-                *self = match verdict {
+                let decoder = match sniffer.look(next) {
                     Verdict::More => return,
                     Verdict::Http1 => Self::http1(work),
                     Verdict::Http2 => Self::http2(work),
                     Verdict::Other => {
                         work.stats.flows.ignored += 1;
-                        Self::Done(Content::Other)
+                        *self = Self::Done(Content::Other);
+                        return;
                     }
                 };
+                let held = sniffer.take();
+                *self = decoder;
                 for Held { direction, offset, time, bytes } in held {
                     self.bytes(direction, (offset, whole), time, &bytes, work);
                 }
@@ -249,20 +180,20 @@ impl Decoder {
     }
 
     /// A direction has ended.
-    pub(super) fn end(&mut self, direction: Direction, time: Timestamp, work: &mut Work<'_>) {
+    pub(super) fn end(&mut self, direction: Direction, work: &mut Work<'_>) {
         if let Self::Http { connection, base, .. } = self {
             let before = work.out.len();
-            connection.end(direction, time, work.out);
+            connection.end(direction, work.out);
             shift(work.out, before, base);
         }
     }
 
     /// The flow is gone: what waits comes out.
-    pub(super) fn close(&mut self, time: Timestamp, work: &mut Work<'_>) {
+    pub(super) fn close(&mut self, work: &mut Work<'_>) {
         let content = self.content();
         if let Self::Http { connection, base, .. } = self {
             let before = work.out.len();
-            connection.close(time, work.out);
+            connection.close(work.out);
             shift(work.out, before, base);
         }
         self.settle(work);

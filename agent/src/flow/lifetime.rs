@@ -42,7 +42,7 @@ impl FlowTable {
     /// Makes room for a flow and puts it in.
     pub(super) fn open(&mut self, key: Key, data: &Data, out: &mut Vec<Call>) -> usize {
         if self.index.len() >= self.limits.flows.max(1) {
-            self.evict_one(data.time, out);
+            self.evict_one(out);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -97,25 +97,20 @@ impl FlowTable {
     }
 
     /// Takes a flow out; what it holds comes out with it.
-    pub(super) fn close(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
-        self.take_out(slot, time, out);
+    pub(super) fn close(&mut self, slot: usize, out: &mut Vec<Call>) {
+        self.take_out(slot, out);
     }
 
     /// The same, of one that may go on: should it, it is no other connection.
-    fn evict(&mut self, slot: usize, time: Timestamp, out: &mut Vec<Call>) {
-        if let Some((key, Some(entry))) = self.take_out(slot, time, out) {
+    fn evict(&mut self, slot: usize, out: &mut Vec<Call>) {
+        if let Some((key, Some(entry))) = self.take_out(slot, out) {
             self.evicted.insert(key, entry);
         }
     }
 
-    fn take_out(
-        &mut self,
-        slot: usize,
-        time: Timestamp,
-        out: &mut Vec<Call>,
-    ) -> Option<(Key, Option<Entry>)> {
+    fn take_out(&mut self, slot: usize, out: &mut Vec<Call>) -> Option<(Key, Option<Entry>)> {
         let mut flow = self.slots.get_mut(slot).and_then(Option::take)?;
-        self.carry(&mut flow, slot, out, |carrier, work| carrier.close(time, work));
+        self.carry(&mut flow, slot, out, |carrier, work| carrier.close(work));
         self.tell_unsure(&mut flow, out);
         self.book(&mut flow, true);
         self.index.remove(&flow.key);
@@ -159,7 +154,7 @@ impl FlowTable {
     }
 
     /// Evicts the least recently used of a few flows.
-    pub(super) fn evict_one(&mut self, now: Timestamp, out: &mut Vec<Call>) {
+    pub(super) fn evict_one(&mut self, out: &mut Vec<Call>) {
         let mut oldest: Option<(Timestamp, usize)> = None;
         let mut seen = 0;
         for _ in 0..self.slots.len() {
@@ -175,7 +170,7 @@ impl FlowTable {
         }
         if let Some((_, slot)) = oldest {
             self.stats.evicted_full += 1;
-            self.evict(slot, now, out);
+            self.evict(slot, out);
         }
     }
 
@@ -212,7 +207,7 @@ impl FlowTable {
             self.put(self.hand, flow);
             if idle {
                 self.stats.evicted_idle += 1;
-                self.evict(self.hand, now, out);
+                self.evict(self.hand, out);
             }
         }
     }

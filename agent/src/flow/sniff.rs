@@ -95,7 +95,7 @@ impl Sniffer {
         self.held.is_empty()
     }
 
-    /// Looks at the next bytes. Once the verdict is a version of HTTP, `take_if` has what is
+    /// Looks at the next bytes. Once the verdict is a version of HTTP, `take` has what is
     /// to be decoded; [`Verdict::Other`] is final.
     pub fn look(&mut self, next: Held) -> Verdict {
         let mut start = [0; MARKER_MAX];
@@ -127,9 +127,9 @@ impl Sniffer {
         self.held.retain(|held| held.direction != direction);
     }
 
-    /// What was held back, in order of arrival, if it is wanted.
-    pub fn take_if(&mut self, wanted: bool) -> Vec<Held> {
-        if wanted { std::mem::take(&mut self.held) } else { Vec::new() }
+    /// What was held back, in order of arrival.
+    pub fn take(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"G")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::EGRESS, b"HT")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"ET /")), Verdict::Http1);
-        assert_eq!(sniffer.take_if(true).len(), 3);
+        assert_eq!(sniffer.take().len(), 3);
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let mut sniffer = Sniffer::default();
         assert_eq!(sniffer.look(held(Direction::EGRESS, b"half a body")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"GET / HTTP/1.1")), Verdict::Http1);
-        assert_eq!(sniffer.take_if(true).len(), 1);
+        assert_eq!(sniffer.take().len(), 1);
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         let mut sniffer = Sniffer::default();
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"PRI * ")), Verdict::More);
         assert_eq!(sniffer.look(held(Direction::INGRESS, b"HTTP/2.0\r\n")), Verdict::Http2);
-        assert_eq!(sniffer.take_if(true).len(), 2);
+        assert_eq!(sniffer.take().len(), 2);
     }
 
     #[test]

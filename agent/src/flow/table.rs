@@ -266,7 +266,7 @@ impl FlowTable {
             self.put(slot, flow);
         }
         if end.direction == Direction::BOTH {
-            self.close(slot, end.time, out);
+            self.close(slot, out);
         }
     }
 
@@ -297,7 +297,7 @@ impl FlowTable {
     pub fn exit(&mut self, time: Timestamp, pid: u32, out: &mut Vec<Call>) {
         self.advance(time, out);
         for slot in self.sessions.remove(&pid).unwrap_or_default() {
-            self.close(slot, time, out);
+            self.close(slot, out);
         }
     }
 
@@ -316,7 +316,7 @@ impl FlowTable {
     /// Ends every flow: for the end of a run or of a recording.
     pub fn finish(&mut self, out: &mut Vec<Call>) {
         for slot in 0..self.slots.len() {
-            self.close(slot, self.now, out);
+            self.close(slot, out);
         }
         self.joiner.finish(&mut self.stats, out);
     }

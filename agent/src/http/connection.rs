@@ -4,7 +4,7 @@ use agent_common::record::Direction;
 use bytes::Bytes;
 
 use super::{
-    Exchange, Notes,
+    Decode, Exchange, Notes,
     body::Framing,
     chunked::Step,
     head::{self, Kind, Look, Parsed},
@@ -83,69 +83,6 @@ impl Connection {
         }
     }
 
-    /// Takes the next bytes of one direction.
-    pub fn bytes(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        bytes: &Bytes,
-        out: &mut Vec<Exchange>,
-    ) {
-        if !one_way(direction) {
-            return;
-        }
-        let mut at = 0;
-        while at < bytes.len() && !self.finished {
-            let rest = bytes.len() - at;
-            let side = self.side(direction);
-            at += match &mut side.state {
-                State::Body => self.body(direction, time, bytes, at, out),
-                State::Head | State::Seek if side.partial.is_empty() => {
-                    self.head(direction, time, bytes, at, out)
-                }
-                State::Head | State::Seek => self.head_goes_on(direction, time, bytes, at, out),
-                State::Tunnel(skipped) => {
-                    *skipped = skipped.saturating_add(rest as u64);
-                    rest
-                }
-                State::Ended => rest,
-            };
-        }
-        self.advance(direction, bytes.len() as u64);
-    }
-
-    /// Takes note that the next `len` bytes of one direction were not captured.
-    pub fn missing(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        len: u64,
-        cause: Cause,
-        out: &mut Vec<Exchange>,
-    ) {
-        if !one_way(direction) || self.finished || len == 0 {
-            return;
-        }
-        let mut rest = len;
-        if self.side(direction).state == State::Body {
-            rest -= self.missing_body(direction, time, len, cause, out);
-        }
-        if rest > 0 {
-            self.missing_head(direction, rest, cause, out);
-        }
-        self.advance(direction, len);
-    }
-
-    /// One direction has ended: no more bytes will come in it.
-    pub fn end(&mut self, direction: Direction, _time: Timestamp, out: &mut Vec<Exchange>) {
-        if direction == Direction::BOTH {
-            self.end_one(Direction::INGRESS, out);
-            self.end_one(Direction::EGRESS, out);
-        } else {
-            self.end_one(direction, out);
-        }
-    }
-
     fn end_one(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
         if !one_way(direction) || self.finished || self.side(direction).state == State::Ended {
             return;
@@ -169,32 +106,6 @@ impl Connection {
             }
             _ => {}
         }
-    }
-
-    /// The connection is gone: whatever waits comes out as it is.
-    pub fn close(&mut self, _time: Timestamp, out: &mut Vec<Exchange>) {
-        if self.finished {
-            return;
-        }
-        self.lose_partial(Direction::INGRESS);
-        self.lose_partial(Direction::EGRESS);
-        self.finish(out);
-    }
-
-    /// The connection turned into another protocol, or never was this one:
-    /// nothing more will come out.
-    pub fn finished(&self) -> bool {
-        self.finished
-    }
-
-    /// A response may come: to a request that was seen, or to one that was missed.
-    pub fn expects_response(&self) -> bool {
-        self.pairing.outstanding() || self.pairing.expects_unknown()
-    }
-
-    /// What the connection carried, so far, that no exchange tells of.
-    pub fn losses(&self) -> &Losses {
-        &self.losses
     }
 
     /// Lets all that waits out; nothing is read from here on.
@@ -392,6 +303,89 @@ impl Connection {
             self.over(direction, out);
         }
         used
+    }
+}
+
+impl Decode for Connection {
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        time: Timestamp,
+        bytes: &Bytes,
+        out: &mut Vec<Exchange>,
+    ) {
+        if !one_way(direction) {
+            return;
+        }
+        let mut at = 0;
+        while at < bytes.len() && !self.finished {
+            let rest = bytes.len() - at;
+            let side = self.side(direction);
+            at += match &mut side.state {
+                State::Body => self.body(direction, time, bytes, at, out),
+                State::Head | State::Seek if side.partial.is_empty() => {
+                    self.head(direction, time, bytes, at, out)
+                }
+                State::Head | State::Seek => self.head_goes_on(direction, time, bytes, at, out),
+                State::Tunnel(skipped) => {
+                    *skipped = skipped.saturating_add(rest as u64);
+                    rest
+                }
+                State::Ended => rest,
+            };
+        }
+        self.advance(direction, bytes.len() as u64);
+    }
+
+    fn missing(
+        &mut self,
+        direction: Direction,
+        time: Timestamp,
+        len: u64,
+        cause: Cause,
+        out: &mut Vec<Exchange>,
+    ) {
+        if !one_way(direction) || self.finished || len == 0 {
+            return;
+        }
+        let mut rest = len;
+        if self.side(direction).state == State::Body {
+            rest -= self.missing_body(direction, time, len, cause, out);
+        }
+        if rest > 0 {
+            self.missing_head(direction, rest, cause, out);
+        }
+        self.advance(direction, len);
+    }
+
+    fn end(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
+        if direction == Direction::BOTH {
+            self.end_one(Direction::INGRESS, out);
+            self.end_one(Direction::EGRESS, out);
+        } else {
+            self.end_one(direction, out);
+        }
+    }
+
+    fn close(&mut self, out: &mut Vec<Exchange>) {
+        if self.finished {
+            return;
+        }
+        self.lose_partial(Direction::INGRESS);
+        self.lose_partial(Direction::EGRESS);
+        self.finish(out);
+    }
+
+    fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn expects_response(&self) -> bool {
+        self.pairing.outstanding() || self.pairing.expects_unknown()
+    }
+
+    fn losses(&self) -> &Losses {
+        &self.losses
     }
 }
 

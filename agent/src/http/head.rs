@@ -111,7 +111,7 @@ fn look_request(bytes: &[u8], line: Option<&[u8]>, strict: bool) -> Look {
 }
 
 /// RFC 9110 `tchar`.
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte,
         b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`'
         | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')

@@ -1,7 +1,7 @@
 //! Heads that are not to the letter but that peers understand: rewritten to what
 //! they mean.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use super::{
     Notes,
@@ -76,24 +76,38 @@ fn request_line(line: &[u8], copy: &mut Vec<u8>, notes: &mut Notes) -> Option<()
     let end = line.iter().rposition(|&byte| byte == b' ')?;
     let target = line.get(start..end)?.trim_ascii();
     copy.extend_from_slice(line.get(..=start)?);
-    for chunk in target.utf8_chunks() {
-        let mut encoded = String::with_capacity(chunk.valid().len());
+    let encoded = self::target(target);
+    if let Cow::Owned(_) = encoded {
+        notes.insert(Notes::LENIENT);
+    }
+    copy.extend_from_slice(encoded.as_bytes());
+    copy.extend_from_slice(line.get(end..)?);
+    Some(())
+}
+
+/// A request target; control characters, spaces and bytes that are not UTF-8 percent-encoded.
+pub(crate) fn target(bytes: &[u8]) -> Cow<'_, str> {
+    let odd = |char: char| char <= ' ' || char == '\x7f';
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !text.contains(odd)
+    {
+        return text.into();
+    }
+    let mut encoded = String::with_capacity(bytes.len());
+    // Writing to a string does not fail.
+    for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
-            if char <= ' ' || char == '\x7f' {
-                notes.insert(Notes::LENIENT);
-                write!(encoded, "%{:02X}", u32::from(char)).ok()?;
+            if odd(char) {
+                _ = write!(encoded, "%{:02X}", u32::from(char));
             } else {
                 encoded.push(char);
             }
         }
         for byte in chunk.invalid() {
-            notes.insert(Notes::LENIENT);
-            write!(encoded, "%{byte:02X}").ok()?;
+            _ = write!(encoded, "%{byte:02X}");
         }
-        copy.extend_from_slice(encoded.as_bytes());
     }
-    copy.extend_from_slice(line.get(end..)?);
-    Some(())
+    encoded.into()
 }
 
 /// A field value; control characters become spaces (RFC 9110 section 5.5).

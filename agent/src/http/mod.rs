@@ -4,6 +4,7 @@ mod body;
 mod chunked;
 mod coding;
 pub mod connection;
+mod decode;
 mod exchange;
 mod gaps;
 mod head;
@@ -12,10 +13,15 @@ mod lenient;
 mod method;
 mod pairing;
 mod side;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use body::Captured;
 pub use connection::{Connection, Limits, Losses};
+pub use decode::Decode;
+pub(crate) use head::is_token;
 pub use headers::Headers;
+pub(crate) use lenient::target;
 pub(crate) use method::intern;
 
 use std::sync::Arc;

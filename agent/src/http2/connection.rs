@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     call::{Cause, Timestamp},
-    http::{Exchange, Limits, Losses},
+    http::{Decode, Exchange, Limits, Losses},
 };
 
 /// Streams at once, at most. Servers allow 100 to 250 as a rule.
@@ -72,97 +72,6 @@ impl Connection {
         }
     }
 
-    /// A direction of which nothing was seen yet will be from its start.
-    pub fn begins(&mut self, direction: Direction) {
-        let limit = self.limits.head_bytes;
-        if let Some(reader) = self.reader(direction) {
-            *reader = Reader::new(true, limit);
-        }
-    }
-
-    /// Takes the next bytes of one direction.
-    pub fn bytes(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        bytes: &Bytes,
-        out: &mut Vec<Exchange>,
-    ) {
-        let mut at = 0;
-        while at < bytes.len() && !self.finished {
-            let Some(reader) = self.reader(direction) else { return };
-            let (taken, event) = reader.read(bytes, at, time);
-            at += taken;
-            self.event(direction, time, event, bytes, out);
-        }
-    }
-
-    /// Takes note that the next `len` bytes of one direction were not captured.
-    pub fn missing(
-        &mut self,
-        direction: Direction,
-        time: Timestamp,
-        len: u64,
-        cause: Cause,
-        out: &mut Vec<Exchange>,
-    ) {
-        if self.finished || len == 0 {
-            return;
-        }
-        let Some(reader) = self.reader(direction) else { return };
-        let (within, event) = reader.missing(len);
-        match event {
-            Event::Data { stream, len, ends, .. } => {
-                let upload = self.requests == Some(direction);
-                let known = self.streams.get_mut(&stream).filter(|_| self.requests.is_some());
-                let body = if known.is_some() { len as u64 } else { 0 };
-                if let Some(known) = known {
-                    known.on_missing(upload, body, cause, ends, time);
-                }
-                // The rest is padding, or of nobody.
-                self.losses.missing.add(cause, within - body);
-                self.over(stream, out);
-            }
-            event => {
-                self.losses.missing.add(cause, within);
-                self.event(direction, time, event, &Bytes::new(), out);
-            }
-        }
-        let rest = len - within;
-        if rest == 0 {
-            return;
-        }
-        self.losses.missing.add(cause, rest);
-        let Some(reader) = self.reader(direction) else { return };
-        let event = reader.lost(rest);
-        self.event(direction, time, event, &Bytes::new(), out);
-        self.lose(direction, out);
-    }
-
-    /// One direction has ended, or both: no more bytes will come in it.
-    pub fn end(&mut self, direction: Direction, _time: Timestamp, out: &mut Vec<Exchange>) {
-        // A client that will not send any more may still be answered.
-        if direction == Direction::BOTH || self.requests != Some(direction) {
-            self.finish_streams(out);
-        }
-    }
-
-    /// The connection is gone: whatever waits comes out as it is.
-    pub fn close(&mut self, _time: Timestamp, out: &mut Vec<Exchange>) {
-        self.finish_streams(out);
-        self.finished = true;
-    }
-
-    /// It never was this protocol: nothing more will come out.
-    pub const fn finished(&self) -> bool {
-        self.finished
-    }
-
-    /// What the connection carried, so far, that no exchange tells of.
-    pub const fn losses(&self) -> &Losses {
-        &self.losses
-    }
-
     fn reader(&mut self, direction: Direction) -> Option<&mut Reader> {
         match direction {
             Direction::INGRESS => Some(&mut self.ingress),
@@ -197,7 +106,7 @@ impl Connection {
             Event::Skipped(len) => {
                 self.losses.skipped = self.losses.skipped.saturating_add(len as u64);
                 if !self.proven && self.losses.skipped > SKIPPED_MAX {
-                    self.close(time, out);
+                    self.close(out);
                 }
             }
             Event::Lost(len) => {
@@ -242,11 +151,9 @@ impl Connection {
             }
             Some(_) => self.losses.heads += 1,
             None if request => {
-                // What is neither a head nor seen to have one before ends a request that was
-                // missed, as far as is known.
                 let is_known = self.streams.get(&stream).is_some_and(Stream::is_requested);
                 // Clients number their streams in odd numbers that ascend (RFC 9113 section
-                // 5.1.1).
+                // 5.1.1); else these are trailer fields, of a request that was missed.
                 let is_next = stream % 2 == 1 && stream > self.highest;
                 if !is_known && !is_next {
                     self.losses.heads += 1;
@@ -387,6 +294,92 @@ impl Connection {
         while let Some((&stream, _)) = self.streams.first_key_value() {
             self.tell(stream, out);
         }
+    }
+}
+
+impl Decode for Connection {
+    fn begins(&mut self, direction: Direction) {
+        let limit = self.limits.head_bytes;
+        if let Some(reader) = self.reader(direction) {
+            *reader = Reader::new(true, limit);
+        }
+    }
+
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        time: Timestamp,
+        bytes: &Bytes,
+        out: &mut Vec<Exchange>,
+    ) {
+        let mut at = 0;
+        while at < bytes.len() && !self.finished {
+            let Some(reader) = self.reader(direction) else { return };
+            let (taken, event) = reader.read(bytes, at, time);
+            at += taken;
+            self.event(direction, time, event, bytes, out);
+        }
+    }
+
+    fn missing(
+        &mut self,
+        direction: Direction,
+        time: Timestamp,
+        len: u64,
+        cause: Cause,
+        out: &mut Vec<Exchange>,
+    ) {
+        if self.finished || len == 0 {
+            return;
+        }
+        let Some(reader) = self.reader(direction) else { return };
+        let (within, event) = reader.missing(len);
+        match event {
+            Event::Data { stream, len, ends, .. } => {
+                let upload = self.requests == Some(direction);
+                let known = self.streams.get_mut(&stream).filter(|_| self.requests.is_some());
+                let body = if known.is_some() { len as u64 } else { 0 };
+                if let Some(known) = known {
+                    known.on_missing(upload, body, cause, ends, time);
+                }
+                // The rest is padding, or of nobody.
+                self.losses.missing.add(cause, within - body);
+                self.over(stream, out);
+            }
+            event => {
+                self.losses.missing.add(cause, within);
+                self.event(direction, time, event, &Bytes::new(), out);
+            }
+        }
+        let rest = len - within;
+        if rest == 0 {
+            return;
+        }
+        self.losses.missing.add(cause, rest);
+        let Some(reader) = self.reader(direction) else { return };
+        let event = reader.lost(rest);
+        self.event(direction, time, event, &Bytes::new(), out);
+        self.lose(direction, out);
+    }
+
+    fn end(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
+        // A client that will not send any more may still be answered.
+        if direction == Direction::BOTH || self.requests != Some(direction) {
+            self.finish_streams(out);
+        }
+    }
+
+    fn close(&mut self, out: &mut Vec<Exchange>) {
+        self.finish_streams(out);
+        self.finished = true;
+    }
+
+    fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn losses(&self) -> &Losses {
+        &self.losses
     }
 }
 

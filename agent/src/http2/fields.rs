@@ -1,6 +1,6 @@
 //! What a header block says (RFC 9113 section 8.3).
 
-use std::{borrow::Cow, fmt::Write as _, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -20,10 +20,8 @@ pub(super) struct Fields {
     pub(super) status: Option<u16>,
     /// Fields that are not known: of entries of the compression table that were not seen.
     pub(super) unknown: u32,
-    /// Fields that did not fit.
+    /// Fields were left out, which did not fit, or are none.
     pub(super) over: bool,
-    /// A pseudo-header field was there.
-    pub(super) pseudo: bool,
     /// Names and values.
     text: Vec<u8>,
     ranges: SmallVec<[(Range<u32>, Range<u32>); 12]>,
@@ -43,7 +41,6 @@ impl Fields {
             status: None,
             unknown: 0,
             over: false,
-            pseudo: false,
             text: Vec::with_capacity(USUAL),
             ranges: SmallVec::new(),
             cookie: Vec::new(),
@@ -73,10 +70,7 @@ impl Fields {
             return;
         }
         match name {
-            [b':', pseudo @ ..] => {
-                self.pseudo = true;
-                self.push_pseudo(pseudo, value);
-            }
+            [b':', pseudo @ ..] => self.push_pseudo(pseudo, value),
             b"cookie" => {
                 if !self.cookie.is_empty() {
                     self.cookie.extend_from_slice(b"; ");
@@ -85,8 +79,10 @@ impl Fields {
             }
             // It says the same as the authority (RFC 9113 section 8.3.1).
             b"host" if self.host => {}
-            [] => self.over = true,
-            _ => self.push_field(name, value),
+            [_, ..] if name.iter().all(|&byte| http::is_token(byte)) => {
+                self.push_field(name, value);
+            }
+            _ => self.over = true,
         }
     }
 
@@ -96,7 +92,7 @@ impl Fields {
                 self.method = Some(http::intern(&String::from_utf8_lossy(value)));
             }
             b"path" if self.path.is_none() => {
-                self.path = Some(text(value).into());
+                self.path = Some(http::target(value).into());
             }
             b"status" if self.status.is_none() => {
                 let digits = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
@@ -130,20 +126,4 @@ impl Fields {
         }
         Headers::new(self.text.into(), self.ranges)
     }
-}
-
-/// A path; bytes that are not UTF-8 percent-encoded, as a target of HTTP/1 has them.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return text.into();
-    }
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a string does not fail.
-            _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text.into()
 }

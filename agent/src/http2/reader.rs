@@ -96,7 +96,7 @@ pub(super) struct Reader {
     open: Option<Open>,
     hpack: hpack::Decoder,
     /// Bytes so far, captured or not.
-    pub(super) position: u64,
+    position: u64,
     /// Where the current frame began.
     start: (u64, Timestamp),
     /// Bytes that a block, and its fields, may have.

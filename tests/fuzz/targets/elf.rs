@@ -6,11 +6,7 @@
 
 #![no_main]
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-    sync::LazyLock,
-};
+use std::{fs::File, os::unix::fs::FileExt as _, sync::LazyLock};
 
 use apiscope::probe::elf::{Found, inspect};
 use libfuzzer_sys::fuzz_target;

@@ -7,18 +7,10 @@ mod pairs;
 mod splits;
 
 use super::*;
-use crate::http::{Body, BodyState, Headers, Version};
-
-const IN: Direction = Direction::INGRESS;
-const OUT: Direction = Direction::EGRESS;
-
-/// One thing that a connection is told.
-#[derive(Clone, Debug)]
-enum Input {
-    Bytes(Direction, Vec<u8>),
-    Missing(Direction, u64),
-    End(Direction),
-}
+use crate::http::{
+    Body, BodyState, Headers, Version,
+    testing::{self, IN, Input, OUT, pair, pairs},
+};
 
 /// Requests come in, responses go out.
 fn request(text: impl AsRef<[u8]>) -> Input {
@@ -29,39 +21,11 @@ fn response(text: impl AsRef<[u8]>) -> Input {
     Input::Bytes(OUT, text.as_ref().to_vec())
 }
 
-/// A connection with a clock that ticks at each input.
-struct Run {
-    connection: Connection,
-    out: Vec<Exchange>,
-    now: u64,
-}
+type Run = testing::Run<Connection>;
 
 impl Run {
     fn new(limits: Limits) -> Self {
-        Self { connection: Connection::new(limits), out: Vec::new(), now: 0 }
-    }
-
-    fn feed(&mut self, inputs: &[Input]) -> &mut Self {
-        for input in inputs {
-            self.now += 1;
-            let (connection, time, out) =
-                (&mut self.connection, Timestamp(self.now), &mut self.out);
-            match input {
-                Input::Bytes(direction, bytes) => {
-                    connection.bytes(*direction, time, &Bytes::copy_from_slice(bytes), out);
-                }
-                Input::Missing(direction, len) => {
-                    connection.missing(*direction, time, *len, Cause::Budget, out);
-                }
-                Input::End(direction) => connection.end(*direction, time, out),
-            }
-        }
-        self
-    }
-
-    fn close(&mut self) -> &mut Self {
-        self.connection.close(Timestamp(self.now + 1), &mut self.out);
-        self
+        Self::of(Connection::new(limits))
     }
 }
 
@@ -115,16 +79,4 @@ fn summary(exchange: &Exchange) -> String {
         request.notes.0,
         exchange.missing.total()
     )
-}
-
-/// Target and status of each exchange, in the order in which they come out.
-fn pairs(exchanges: &[Exchange]) -> Vec<(String, Option<u16>)> {
-    exchanges
-        .iter()
-        .map(|it| (it.request.target.to_string(), it.response.as_ref().map(|it| it.status)))
-        .collect()
-}
-
-fn pair(target: &str, status: impl Into<Option<u16>>) -> (String, Option<u16>) {
-    (target.into(), status.into())
 }

@@ -7,20 +7,13 @@ mod joins;
 use loona_hpack::Encoder;
 
 use super::*;
-use crate::http::{BodyState, Notes};
-
-const IN: Direction = Direction::INGRESS;
-const OUT: Direction = Direction::EGRESS;
+use crate::http::{
+    BodyState, Notes,
+    testing::{self, IN, Input, OUT, pair, pairs},
+};
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
-
-/// One thing that a connection is told.
-#[derive(Clone, Debug)]
-enum Input {
-    Bytes(Direction, Vec<u8>),
-    Missing(Direction, u64),
-}
 
 /// A frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -98,12 +91,7 @@ fn hello() -> Vec<u8> {
     [crate::http2::PREFACE.as_slice(), &frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])].concat()
 }
 
-/// A connection with a clock that ticks at each input.
-struct Run {
-    connection: Connection,
-    out: Vec<Exchange>,
-    now: u64,
-}
+type Run = testing::Run<Connection>;
 
 impl Run {
     /// From the start of the connection.
@@ -116,24 +104,7 @@ impl Run {
 
     /// From somewhere within.
     fn joined() -> Self {
-        Self { connection: Connection::new(Limits::default()), out: Vec::new(), now: 0 }
-    }
-
-    fn feed(&mut self, inputs: &[Input]) -> &mut Self {
-        for input in inputs {
-            self.now += 1;
-            let (connection, time, out) =
-                (&mut self.connection, Timestamp(self.now), &mut self.out);
-            match input {
-                Input::Bytes(direction, bytes) => {
-                    connection.bytes(*direction, time, &Bytes::copy_from_slice(bytes), out);
-                }
-                Input::Missing(direction, len) => {
-                    connection.missing(*direction, time, *len, Cause::Transport, out);
-                }
-            }
-        }
-        self
+        Self::of(Connection::new(Limits::default()))
     }
 
     fn client(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -143,23 +114,6 @@ impl Run {
     fn server(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.feed(&[Input::Bytes(OUT, bytes.as_ref().to_vec())])
     }
-
-    fn close(&mut self) -> &mut Self {
-        self.connection.close(Timestamp(self.now + 1), &mut self.out);
-        self
-    }
-}
-
-/// Target and status of each exchange, in the order in which they come out.
-fn pairs(exchanges: &[Exchange]) -> Vec<(String, Option<u16>)> {
-    exchanges
-        .iter()
-        .map(|it| (it.request.target.to_string(), it.response.as_ref().map(|it| it.status)))
-        .collect()
-}
-
-fn pair(target: &str, status: impl Into<Option<u16>>) -> (String, Option<u16>) {
-    (target.into(), status.into())
 }
 
 /// What an exchange is, but for its times.
