@@ -110,7 +110,7 @@ impl FlowTable {
 
     fn take_out(&mut self, slot: usize, out: &mut Vec<Call>) -> Option<(Key, Option<Entry>)> {
         let mut flow = self.slots.get_mut(slot).and_then(Option::take)?;
-        self.carry(&mut flow, slot, out, |carrier, work| carrier.close(work));
+        self.carry(&mut flow, slot, out, Carrier::close);
         self.tell_unsure(&mut flow, out);
         self.book(&mut flow, true);
         self.index.remove(&flow.key);
