@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod event;
 pub mod export;
 pub mod flow;
+pub mod grpc;
 pub mod http;
 pub mod http2;
 pub mod inspect;

@@ -26,6 +26,7 @@ mod curl;
 mod discovery;
 mod gnutls;
 mod go;
+mod grpc;
 mod handshake;
 mod http2;
 mod java;

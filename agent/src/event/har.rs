@@ -11,7 +11,6 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -249,7 +248,7 @@ fn body(text: Option<Content>, wire_size: Option<i64>) -> Body {
     let Some(content) = text else {
         let size = size(wire_size).unwrap_or(0);
         let state = if size == 0 { BodyState::Complete } else { BodyState::Truncated };
-        return Body { size, bytes: Bytes::new(), state };
+        return Body { size, state, ..Body::default() };
     };
     let decoded = match (content.text, content.encoding.as_deref()) {
         (Some(text), Some("base64")) => STANDARD.decode(text.trim()).ok(),
@@ -261,17 +260,17 @@ fn body(text: Option<Content>, wire_size: Option<i64>) -> Body {
     match decoded {
         Some(bytes) => Body {
             size: size.unwrap_or(bytes.len() as u64),
-            state: BodyState::Complete,
             bytes: bytes.into(),
+            ..Body::default()
         },
         None => Body {
             size: size.unwrap_or(0),
-            bytes: Bytes::new(),
             state: if content_size.or(size).unwrap_or(0) == 0 {
                 BodyState::Complete
             } else {
                 BodyState::Truncated
             },
+            ..Body::default()
         },
     }
 }

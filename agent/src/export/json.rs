@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     call::{Binding, Call, Endpoint, Ends, Handshake, Timestamp},
     flow::tls_cipher,
+    grpc::Grpc,
     http::{Body, BodyState, Notes, Response},
     pipeline::Observed,
     redact,
@@ -41,6 +42,9 @@ impl JsonLines {
         object.put("http.route", &*redact::printable(&observed.observation.endpoint.route));
         if let Some(status) = call.status() {
             object.put("http.response.status_code", &status);
+        }
+        if let Some(grpc) = Grpc::of(call) {
+            rpc(&grpc, &mut object);
         }
         network(call, &mut object);
         process(call, &mut object);
@@ -123,6 +127,29 @@ fn request(call: &Call, object: &mut Object<'_>) {
         object.put("url.query", &redact::query(query));
     }
     unknown(call, object);
+}
+
+fn rpc(grpc: &Grpc<'_>, object: &mut Object<'_>) {
+    object.put("rpc.system.name", "grpc");
+    if let Some(method) = grpc.method {
+        object.put("rpc.method", &*redact::path(method));
+    }
+    if let Some(code) = grpc.code {
+        object.put("rpc.response.status_code", code.as_str());
+    }
+    for (message, messages) in [("request", grpc.request), ("response", grpc.response)] {
+        let Some(messages) = messages else { continue };
+        object.put(&format!("apiscope.rpc.{message}.messages"), &messages.count);
+        object.put(&format!("apiscope.rpc.{message}.messages.size"), &messages.bytes);
+        if messages.compressed > 0 {
+            let compressed = messages.compressed;
+            object.put(&format!("apiscope.rpc.{message}.messages.compressed"), &compressed);
+        }
+        // There may be more.
+        if messages.cut {
+            object.put(&format!("apiscope.rpc.{message}.messages.cut"), &true);
+        }
+    }
 }
 
 /// What is not known of a call, because it was told by reference to what its connection

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use crate::{
     call::{Call, Timestamp},
     detect::Finding,
+    grpc::Grpc,
     inventory::{Endpoint, Service},
     pipeline::Observed,
     redact::{self, printable},
@@ -18,7 +19,12 @@ pub fn call(observed: &Observed, out: &mut Vec<u8>) {
     let call = &observed.call;
     let key = &observed.observation.endpoint;
     let mut line = String::new();
-    let status = call.status().map_or_else(|| "---".to_owned(), |status| status.to_string());
+    let mut status = call.status().map_or_else(|| "---".to_owned(), |status| status.to_string());
+    // OK is what the status says already.
+    if let Some(code) = Grpc::of(call).and_then(|grpc| grpc.code).filter(|code| code.is_error()) {
+        status.push(' ');
+        status.push_str(code.as_str());
+    }
     let duration = call.duration_seconds().map_or_else(|| "-".to_owned(), seconds);
     let mut path = redact::path(call.request.path()).into_owned();
     if let Some(query) = call.request.query() {
@@ -63,8 +69,6 @@ fn peer(call: &Call, line: &mut String) {
 /// Services and their endpoints as a table.
 pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
     let rows = endpoints.iter().map(|endpoint| {
-        let errors: u64 =
-            endpoint.statuses.iter().filter(|&(&status, _)| status >= 400).map(|(_, n)| n).sum();
         let quantile = |q| endpoint.latency.quantile(q).map_or_else(|| "-".into(), seconds);
         let auth: Vec<_> = endpoint.auth.keys().map(|scheme| scheme.short_name()).collect();
         [
@@ -72,7 +76,7 @@ pub fn inventory(services: &[Service], endpoints: &[Endpoint]) -> String {
             endpoint.key.method.to_string(),
             endpoint.key.route.to_string(),
             endpoint.calls.to_string(),
-            errors.to_string(),
+            endpoint.errors().to_string(),
             quantile(0.5),
             quantile(0.95),
             auth.join(","),

@@ -13,7 +13,7 @@ use crate::{
 
 fn body(text: &'static str) -> Body {
     let bytes = Bytes::from_static(text.as_bytes());
-    Body { size: bytes.len() as u64, bytes, state: BodyState::Complete }
+    Body { size: bytes.len() as u64, bytes, ..Body::default() }
 }
 
 fn process(pid: u32) -> Arc<Process> {

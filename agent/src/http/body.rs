@@ -167,11 +167,11 @@ impl Captured {
         };
         // Nothing of a body is nothing, whatever its coding.
         if bytes.is_empty() {
-            return Body { size: self.size, bytes, state };
+            return Body { size: self.size, bytes, state, messages: None };
         }
         let codings = coding::of(headers);
         let (bytes, state) = coding::decode(&codings, bytes, state, limits.decoded_bytes);
-        Body { size: self.size, bytes, state }
+        Body { size: self.size, bytes, state, messages: None }
     }
 }
 

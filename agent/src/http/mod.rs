@@ -30,7 +30,10 @@ use agent_common::record::Direction;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Missing, Times};
+use crate::{
+    call::{Missing, Times},
+    grpc::Messages,
+};
 
 /// Version of a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -167,6 +170,8 @@ pub struct Body {
     pub bytes: Bytes,
     /// How much of the body `bytes` is.
     pub state: BodyState,
+    /// Of gRPC over HTTP/2: the messages that it consists of.
+    pub messages: Option<Messages>,
 }
 
 /// How much of a body was captured and decoded.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::reader::Block;
 use crate::{
     call::{Cause, Missing, Times, Timestamp},
+    grpc::{self, Scanner},
     http::{
         Body, BodyState, Captured, Exchange, Headers, Limits, Notes, Request, Response, UNKNOWN,
         Version, intern,
@@ -18,10 +19,22 @@ use crate::{
 #[derive(Debug, Default)]
 struct Message {
     body: Captured,
+    /// Of gRPC: its messages.
+    grpc: Option<Scanner>,
     /// It has ended, as its frames say.
     ended: bool,
     /// Frames were lost before its end.
     cut: bool,
+}
+
+impl Message {
+    /// Its head has come: what follows may be messages of gRPC.
+    fn frame(&mut self, headers: &Headers) {
+        self.grpc = grpc::is_grpc(headers).then(Scanner::default);
+        if let Some(grpc) = self.grpc.as_mut().filter(|_| self.body.size > 0 || self.cut) {
+            grpc.lost();
+        }
+    }
 }
 
 /// A stream that is not over.
@@ -110,6 +123,7 @@ impl Stream {
             notes,
         };
         self.head += head;
+        self.upload.frame(&request.headers);
         self.request = Some((offset, request));
         true
     }
@@ -151,10 +165,12 @@ impl Stream {
         if !self.upload.ended && !self.doubt {
             notes.insert(Notes::EARLY_RESPONSE);
         }
+        let headers = fields.into_headers();
+        self.download.frame(&headers);
         self.response = Some(Response {
             status,
             version: Version::Http2,
-            headers: fields.into_headers(),
+            headers,
             trailers: Headers::default(),
             body: Body::default(),
             ended: false,
@@ -175,6 +191,9 @@ impl Stream {
         message.ended |= ends;
         let before = message.body.kept();
         message.body.take(bytes, limit);
+        if let Some(grpc) = &mut message.grpc {
+            grpc.bytes(bytes);
+        }
         message.body.kept() - before
     }
 
@@ -191,6 +210,9 @@ impl Stream {
         let message = self.message(upload, time);
         message.ended |= ends;
         message.body.skip(len);
+        if let Some(grpc) = &mut message.grpc {
+            grpc.missing(len);
+        }
     }
 
     fn message(&mut self, upload: bool, time: Timestamp) -> &mut Message {
@@ -209,6 +231,9 @@ impl Stream {
         let message = if upload { &mut self.upload } else { &mut self.download };
         if !message.ended {
             message.body.skip(0);
+            if let Some(grpc) = &mut message.grpc {
+                grpc.lost();
+            }
             message.cut = true;
             self.doubt = true;
         }
@@ -230,6 +255,7 @@ impl Stream {
         let (request_offset, mut request) = request?;
         missing.add(Cause::Agent, upload.body.over + download.body.over);
         request.body = body(upload.body, upload.ended, &request.headers, request.notes, limits);
+        request.body.messages = upload.grpc.map(Scanner::finish);
         request.ended = upload.ended;
         if upload.cut {
             request.notes.insert(Notes::BODY_CUT);
@@ -242,6 +268,7 @@ impl Stream {
         let response = response.map(|mut response| {
             let Response { headers, notes, .. } = &response;
             response.body = body(download.body, download.ended, headers, *notes, limits);
+            response.body.messages = download.grpc.map(Scanner::finish);
             response.ended = download.ended;
             if download.cut {
                 response.notes.insert(Notes::BODY_CUT);

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     call::{Call, Timestamp},
+    grpc::{Code, Grpc},
     http::{Body, BodyState, Headers},
     redact,
 };
@@ -58,6 +59,10 @@ pub struct Endpoint {
     pub unanswered: u64,
     /// Calls by status code.
     pub statuses: BTreeMap<u16, u64>,
+    /// Calls of gRPC whose status says nothing, by the code that they ended with, at most 18:
+    /// those without a name are [`Code::OTHER`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grpc_codes: BTreeMap<Code, u64>,
     /// Durations in seconds.
     pub latency: Latency,
     /// Request body bytes in all.
@@ -98,6 +103,7 @@ impl Endpoint {
             incomplete: 0,
             unanswered: 0,
             statuses: BTreeMap::new(),
+            grpc_codes: BTreeMap::new(),
             latency: Latency::default(),
             request_bytes: 0,
             response_bytes: 0,
@@ -140,9 +146,22 @@ impl Endpoint {
                 *self.statuses.entry(status).or_default() += 1;
             }
         }
+        // Where HTTP tells of a failure, that is what is counted.
+        if call.status().is_some_and(|status| status < 400)
+            && let Some(code) = Grpc::of(call).and_then(|grpc| grpc.code)
+        {
+            *self.grpc_codes.entry(code.named()).or_default() += 1;
+        }
         if learn {
             self.learn(call, dropped);
         }
+    }
+
+    /// Calls that failed: by their status of 4xx or 5xx, or by the code of gRPC.
+    pub fn errors(&self) -> u64 {
+        let statuses = self.statuses.iter().filter(|&(&status, _)| status >= 400);
+        let codes = self.grpc_codes.iter().filter(|(code, _)| code.is_error());
+        statuses.map(|(_, calls)| calls).chain(codes.map(|(_, calls)| calls)).sum()
     }
 
     fn learn(&mut self, call: &Call, dropped: &mut Dropped) {
@@ -193,6 +212,9 @@ impl Endpoint {
             let full = self.statuses.len() >= STATUSES_MAX;
             let status = if full && !self.statuses.contains_key(&status) { 0 } else { status };
             *self.statuses.entry(status).or_default() += calls;
+        }
+        for (code, calls) in other.grpc_codes {
+            *self.grpc_codes.entry(code).or_default() += calls;
         }
         for (scheme, calls) in other.auth {
             *self.auth.entry(scheme).or_default() += calls;

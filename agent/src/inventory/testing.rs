@@ -2,7 +2,7 @@
 
 use crate::{
     call::{Call, Connection, Ends, Missing, Process, Role, Times, Timestamp},
-    http::{Body, BodyState, Headers, Notes, Request, Response, Version},
+    http::{Body, Headers, Notes, Request, Response, Version},
 };
 
 /// A call that nginx on port 8080 answered.
@@ -63,7 +63,7 @@ pub(crate) fn json(mut call: Call, request: &str, response: &str) -> Call {
     let body = |text: &str| Body {
         size: text.len() as u64,
         bytes: text.to_owned().into(),
-        state: BodyState::Complete,
+        ..Body::default()
     };
     let headers = [("Host", "shop.example"), ("Content-Type", "application/json; charset=utf-8")];
     call.request.headers = Headers::from_pairs(headers);

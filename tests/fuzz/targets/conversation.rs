@@ -66,6 +66,11 @@ fn check(exchange: &Exchange) -> u64 {
     _ = (request.path(), request.query(), request.authority());
     assert!(request.headers.iter().all(|(name, _)| !name.is_empty()));
     assert!(request.body.bytes.len() <= LIMITS.decoded_bytes);
+    let bodies = [Some(&request.body), exchange.response.as_ref().map(|it| &it.body)];
+    for body in bodies.into_iter().flatten() {
+        // Each message takes five bytes at least.
+        assert!(body.messages.is_none_or(|messages| messages.count * 5 <= body.size));
+    }
     let times = &exchange.times;
     assert!(times.request_start <= times.request_end && times.response_start <= times.response_end);
     if let Some(response) = &exchange.response {

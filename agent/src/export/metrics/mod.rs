@@ -3,6 +3,7 @@
 
 mod cost;
 mod coverage;
+mod grpc;
 mod labels;
 mod process;
 
@@ -24,6 +25,7 @@ use prometheus_client::{
 use self::{
     cost::CostMetrics,
     coverage::CoverageMetrics,
+    grpc::GrpcMetrics,
     labels::{
         Binding, Buffer, Incomplete, Lost, Name, Place, Program, Protocol, Queue, Requests,
         SeverityLabel, Stage,
@@ -81,6 +83,7 @@ pub struct Metrics {
     request_bytes: Family<Place, Counter>,
     response_bytes: Family<Place, Counter>,
     incomplete: Family<Incomplete, Counter>,
+    grpc: GrpcMetrics,
     bindings: Family<Binding, Counter>,
     services: Gauge,
     endpoints: Gauge,
@@ -128,6 +131,7 @@ impl Metrics {
             request_bytes: Family::default(),
             response_bytes: Family::default(),
             incomplete: Family::default(),
+            grpc: GrpcMetrics::default(),
             bindings: Family::default(),
             services: Gauge::default(),
             endpoints: Gauge::default(),
@@ -172,6 +176,7 @@ impl Metrics {
             "Calls of which bytes were not captured, by cause",
             self.incomplete.clone(),
         );
+        self.grpc.register(own);
         own.register(
             "tls_bindings",
             "Calls over TLS by how they were bound",
@@ -254,17 +259,17 @@ impl Metrics {
             if !known {
                 self.dropped_series.inc();
             }
-            let made = self.handles_of(key, known);
+            let mut made = self.handles_of(key, known);
             if known {
                 handles.insert(key.clone(), made);
             } else {
                 // Looked up again by each such call: rare by construction.
-                self.count(made, observed);
+                self.count(&mut made, observed);
                 return;
             }
         }
         if let Some(found) = handles.get_mut(key) {
-            Self::count_in(&self.requests, found, observed);
+            self.count(found, observed);
         }
         drop(handles);
         for (cause, _) in call.missing.iter() {
@@ -280,12 +285,9 @@ impl Metrics {
         }
     }
 
-    fn count(&self, mut handles: Handles, observed: &Observed) {
-        Self::count_in(&self.requests, &mut handles, observed);
-    }
-
-    fn count_in(requests: &Family<Requests, Counter>, handles: &mut Handles, observed: &Observed) {
+    fn count(&self, handles: &mut Handles, observed: &Observed) {
         let call = &observed.call;
+        self.grpc.call(call, &handles.place);
         if let Some(seconds) = call.duration_seconds() {
             handles.duration.observe(seconds);
         }
@@ -307,7 +309,7 @@ impl Metrics {
                 route: place.route.clone(),
                 status_class: class.copied().unwrap_or("none"),
             };
-            requests.get_or_create(&labels).clone()
+            self.requests.get_or_create(&labels).clone()
         })
         .inc();
     }

@@ -205,6 +205,14 @@ fn endpoint(page: &mut Page, row: &EndpointRow, snapshot: &Snapshot) {
         let text = format!("{calls} ({})", format::share(calls, facts.answered));
         page.fact(&status.to_string(), &text, theme.status(Some(status)));
     }
+    if !facts.grpc_codes.is_empty() {
+        page.head("Codes of gRPC");
+    }
+    for &(code, calls) in &facts.grpc_codes {
+        let text = format!("{calls} ({})", format::share(calls, facts.answered));
+        let style = theme.status(Some(if code.is_error() { 500 } else { 200 }));
+        page.fact(code.as_str(), &text, style);
+    }
     page.head("Authentication");
     counted(page, facts.auth.iter().map(|&(name, calls)| (name, calls)), facts);
     page.head("Query parameters");

@@ -8,6 +8,7 @@ use crate::{
     call::{Handshake, Missing, Role, Timestamp},
     detect::Finding,
     export::coverage::Gap,
+    grpc::Code,
     inventory::EndpointKey,
 };
 
@@ -73,7 +74,7 @@ pub struct Traffic {
     pub rate: f64,
     /// Calls with a response.
     pub answered: u64,
-    /// Of these, with a 4xx or 5xx status.
+    /// Of these, with a 4xx or 5xx status, or a code of gRPC that is one of an error.
     pub errors: u64,
     /// Calls of which bytes are missing.
     pub incomplete: u64,
@@ -134,6 +135,8 @@ pub struct EndpointFacts {
     pub errors: u64,
     /// Calls by status code.
     pub statuses: Vec<(u16, u64)>,
+    /// Calls of gRPC by code.
+    pub grpc_codes: Vec<(Code, u64)>,
     /// Durations: median in seconds.
     pub p50: Option<f64>,
     /// Durations: 95th percentile in seconds.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     call::Timestamp,
     detect::Finding,
+    grpc,
     inventory::{Endpoint, EndpointKey, Inventory, schema::Schema},
     pipeline::Observed,
 };
@@ -74,7 +75,7 @@ impl View {
         traffic.calls += 1;
         if let Some(status) = call.status() {
             traffic.answered += 1;
-            traffic.errors += u64::from(status >= 400);
+            traffic.errors += u64::from(status >= 400 || grpc::failed(call));
         }
         traffic.incomplete += u64::from(!call.missing.is_empty());
         traffic.missing.merge(&call.missing);
@@ -217,9 +218,6 @@ fn cached_facts(
 }
 
 fn facts(endpoint: &Endpoint, schema_lines: fn(&Schema) -> Vec<String>) -> EndpointFacts {
-    let sum = |statuses: &mut dyn Iterator<Item = (&u16, &u64)>| {
-        statuses.fold(0_u64, |sum, (_, &calls)| sum.saturating_add(calls))
-    };
     let latency = &endpoint.latency;
     let requests = endpoint.request_schemas.iter().map(|(media_type, schema)| BodyFacts {
         status: None,
@@ -240,9 +238,10 @@ fn facts(endpoint: &Endpoint, schema_lines: fn(&Schema) -> Vec<String>) -> Endpo
         calls: endpoint.calls,
         incomplete: endpoint.incomplete,
         unanswered: endpoint.unanswered,
-        answered: sum(&mut endpoint.statuses.iter()),
-        errors: sum(&mut endpoint.statuses.range(400..)),
+        answered: endpoint.statuses.values().sum(),
+        errors: endpoint.errors(),
         statuses: endpoint.statuses.iter().map(|(&status, &calls)| (status, calls)).collect(),
+        grpc_codes: endpoint.grpc_codes.iter().map(|(&code, &calls)| (code, calls)).collect(),
         p50: latency.quantile(0.5),
         p95: latency.quantile(0.95),
         p99: latency.quantile(0.99),

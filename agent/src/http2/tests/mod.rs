@@ -1,6 +1,7 @@
 //! Conversations fed to a connection in many ways.
 
 mod calls;
+mod grpc;
 mod holes;
 mod joins;
 

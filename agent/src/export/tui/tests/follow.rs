@@ -179,6 +179,7 @@ fn known(route: &str, seen: u64) -> Endpoint {
         incomplete: 1,
         unanswered: 2,
         statuses: [(200, 6), (404, 3), (500, 1)].into(),
+        grpc_codes: [].into(),
         latency,
         request_bytes: 10,
         response_bytes: 20,

@@ -47,6 +47,7 @@ fn endpoint(key: EndpointKey, calls: u64, rate: f64, statuses: &[(u16, u64)]) ->
             answered: sum(0),
             errors: sum(400),
             statuses: statuses.to_vec(),
+            grpc_codes: Vec::new(),
             p50: Some(scale),
             p95: Some(scale * 3.0),
             p99: Some(scale * 20.0),
