@@ -7,10 +7,10 @@ pub const CLASS_SIZES: [usize; 4] = [256, 1024, 4096, 16384];
 /// Most payload bytes one record carries: the largest class.
 pub const CHUNK_MAX: usize = CLASS_SIZES[3];
 
-/// Chunks and buffers that one system call may be split into; of HTTP/2, with the times that its
-/// frames are passed over, a quarter at most. What lies beyond is not captured and counted as
-/// [`crate::counter::Counter::SPLIT`].
-pub const SEGMENTS_MAX: u32 = 256;
+/// Steps that the bytes of one system call are taken in: one for each buffer or chunk, and of
+/// HTTP/2 one more for its frames, or several where they are short. What lies beyond is not
+/// captured and counted as [`crate::counter::Counter::SPLIT`].
+pub const SEGMENTS_MAX: u32 = 512;
 
 /// The same with a perf event array.
 pub const SEGMENTS_MAX_PERF: u32 = 32;

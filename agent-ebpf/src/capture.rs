@@ -25,7 +25,7 @@ const UNFRAMED: u32 = 16;
 
 /// How often frames of HTTP/2 are passed over in one call, some at a time. Where the next one
 /// begins is not known behind more.
-const PASSES_MAX: u32 = emit::SEGMENTS_MAX / 4;
+const PASSES_MAX: u32 = emit::SEGMENTS_MAX / 2;
 
 /// Where a call's bytes are in the process's memory.
 #[derive(Clone, Copy)]
@@ -311,12 +311,14 @@ pub(crate) unsafe fn step(state: *mut FlowState, call: &Call, work: *mut Work) -
         if next & MADE == 0 {
             return next;
         }
-        send(state, call, work);
-        if (*work).left > 0 || (*work).passed > 0 { MADE | MORE } else { MADE }
+        let made = if send(state, call, work) { MADE } else { NOTHING };
+        let more = (*work).left > 0 || (*work).passed > 0;
+        made | if more { MORE } else { NOTHING }
     }
 }
 
-/// Finds what the next record of a message carries, or steps to the next buffer. What it finds
+/// Finds what the next record of a message carries, which is to be [`MADE`] then, or goes on to
+/// the next buffer. What it finds
 /// goes by way of `work`, so that a record is sent in one way, however it came about.
 #[inline(always)]
 unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
@@ -396,9 +398,9 @@ unsafe fn plan(state: *mut FlowState, call: &Call, work: *mut Work) -> u32 {
     }
 }
 
-/// Sends the record that was planned.
+/// Makes the record that was planned; whether it is to be sent by the caller.
 #[inline(always)]
-unsafe fn send(state: *mut FlowState, call: &Call, work: *mut Work) {
+unsafe fn send(state: *mut FlowState, call: &Call, work: *mut Work) -> bool {
     // SAFETY: promised by the caller, here and below.
     unsafe {
         // In the map, for the stack is full with the perf transport.
@@ -414,7 +416,8 @@ unsafe fn send(state: *mut FlowState, call: &Call, work: *mut Work) {
         let source = &mut (*work).source;
         source.buffer += u64::from((*piece).len);
         source.len = source.len.saturating_sub(u64::from((*piece).len));
-        emit::make(state, call, &*piece);
+        let made = emit::make(state, call, &*piece);
         advance(state, call.facts().direction, (*piece).len);
+        made
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) const NOTHING: u32 = 0;
 /// There are steps left.
 pub(crate) const MORE: u32 = 1;
-/// A record was made.
+/// A record was made that the caller has to send.
 pub(crate) const MADE: u32 = 2;
 
 /// Steps through the messages of one kind of flow.

@@ -5,7 +5,7 @@ use core::{ffi::c_void, mem::size_of};
 use agent_common::{
     counter::Counter,
     limits::{CHUNK_MAX, TLS_RECORD_START},
-    record::DataHeader,
+    record::{DataHeader, RecordKind},
     state::FlowState,
 };
 use aya_ebpf::{
@@ -36,11 +36,16 @@ pub(crate) fn filled() -> u64 {
     0
 }
 
+#[inline(always)]
+fn thread() -> u64 {
+    // SAFETY: takes nothing, touches nothing.
+    unsafe { bpf_get_current_pid_tgid() }
+}
+
 /// This thread's place to build a record in.
 #[inline(always)]
 fn scratch(counters: Counters) -> Option<*mut Scratch> {
-    // SAFETY: takes nothing, touches nothing.
-    let thread = unsafe { bpf_get_current_pid_tgid() };
+    let thread = thread();
     if let Some(scratch) = SCRATCH.get_ptr_mut(&thread) {
         return Some(scratch);
     }
@@ -76,15 +81,19 @@ fn output(
 /// Sends a data record. Not inlined: it is called from many places.
 #[inline(never)]
 pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
-    make(state, call, piece);
-    // SAFETY: it is valid.
-    unsafe { flush(call, piece) };
+    if make(state, call, piece) {
+        // SAFETY: it is valid.
+        unsafe { flush(call, piece) };
+    }
 }
 
-/// Makes a data record, which [`flush`] sends.
+/// Makes a data record; whether [`flush`] has to send it.
 #[inline(always)]
-pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
-    let Some(record) = scratch(call.counters) else { return };
+pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) -> bool {
+    let Some(record) = scratch(call.counters) else {
+        account(call, piece, false);
+        return false;
+    };
     // SAFETY: the scratch is this thread's and has CHUNK_MAX bytes of payload; the
     // state is a map's value.
     unsafe {
@@ -92,6 +101,7 @@ pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
         fill(header, state, call, piece);
         copy(header, (&raw mut (*record).payload).cast(), CHUNK_MAX as u32, call, piece);
     }
+    true
 }
 
 /// Sends the record that was made of a piece.
@@ -103,12 +113,17 @@ pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
 pub(crate) unsafe fn flush(call: &Call, piece: *const Piece) {
     // SAFETY: promised by the caller.
     let piece = unsafe { &*piece };
-    let Some(record) = scratch(call.counters) else {
+    // It may have been evicted since, or used for a record of another kind by what interrupted
+    // this one.
+    let made = SCRATCH.get_ptr_mut(&thread()).filter(|record| {
+        // SAFETY: the scratch is this thread's.
+        unsafe { (**record).header.kind == RecordKind::DATA }
+    });
+    let Some(record) = made else {
         account(call, piece, false);
         return;
     };
-    // SAFETY: the scratch is this thread's. Volatile, so that the bound is checked right before
-    // it is used.
+    // SAFETY: as above. Volatile, so that the bound is checked right before it is used.
     let mut captured = unsafe { (&raw const (*record).header.captured).read_volatile() };
     if captured > CHUNK_MAX as u32 {
         captured = CHUNK_MAX as u32;

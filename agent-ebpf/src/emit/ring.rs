@@ -68,13 +68,15 @@ fn class<const N: usize>(state: *const FlowState, call: &Call, piece: &Piece) {
     account(call, piece, true);
 }
 
-/// Makes a data record, which needs no context to be sent.
+/// Makes a data record; whether [`flush`] has to send it. That needs no context here, so it is
+/// sent already.
 #[inline(always)]
-pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) {
+pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) -> bool {
     data(state, call, piece);
+    false
 }
 
-/// What was made is sent already.
+/// Nothing is left to send.
 ///
 /// # Safety
 ///
