@@ -83,6 +83,9 @@ def call_all(port, count):
             assert list(chat(iter([body] * 4), timeout=60)) == [body] * 4
             assert code_of(fail, body) is grpc.StatusCode.NOT_FOUND
             assert code_of(missing, body) is grpc.StatusCode.UNIMPLEMENTED
+        # More than is captured of a message.
+        large = b"x" * 100_000
+        assert list(watch(large, timeout=60)) == [large] * 5
 
 
 if sys.argv[1] == "server":

@@ -291,3 +291,41 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(b"}\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::grpc::{Code, Messages};
+
+    fn rpc_of(grpc: &Grpc<'_>) -> Value {
+        let mut line = Vec::new();
+        let mut object = Object::open(&mut line);
+        rpc(grpc, &mut object);
+        object.close();
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_known_of_grpc_is_absent_and_secrets_are_redacted() {
+        let none = Grpc { method: None, code: None, request: None, response: None };
+        assert_eq!(rpc_of(&none), json!({ "rpc.system.name": "grpc" }));
+        let messages = Messages { count: 2, bytes: 30, compressed: 1, cut: true };
+        let some = Grpc {
+            method: Some("a.B/sk_live_51HxK2eZvKYlo2C0aBcDeFgH"),
+            code: Some(Code(7)),
+            request: Some(messages),
+            response: Some(Messages::default()),
+        };
+        let value = rpc_of(&some);
+        assert!(!value.to_string().contains("51HxK2eZ"), "{value}");
+        assert_eq!(value["rpc.response.status_code"], "PERMISSION_DENIED");
+        assert_eq!(value["apiscope.rpc.request.messages"], 2);
+        assert_eq!(value["apiscope.rpc.request.messages.size"], 30);
+        assert_eq!(value["apiscope.rpc.request.messages.compressed"], 1);
+        assert_eq!(value["apiscope.rpc.request.messages.cut"], true);
+        assert_eq!(value["apiscope.rpc.response.messages"], 0);
+        assert_eq!(value.get("apiscope.rpc.response.messages.cut"), None);
+    }
+}

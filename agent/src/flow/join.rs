@@ -14,6 +14,7 @@ use ahash::{AHashMap, RandomState};
 use super::{Stats, ends::EndsKey};
 use crate::{
     call::{Call, Role, Timestamp},
+    grpc::Messages,
     http::{Body, BodyState, Notes, Request, Response},
 };
 
@@ -268,26 +269,39 @@ fn merge(a: Call, b: Call) -> Call {
     if client.missing.total() < server.missing.total() {
         server.missing = client.missing;
     }
+    let messages = exact(server.request.body.messages, client.request.body.messages);
     if request_rank(&client.request) > request_rank(&server.request) {
         server.request = client.request;
     }
+    server.request.body.messages = messages;
     match (&server.response, client.response) {
         (None, Some(response)) => {
             server.times.response_start = client.times.response_start;
             server.times.response_end = client.times.response_end;
             server.response = Some(response);
         }
-        (Some(of_server), Some(of_client))
-            if response_rank(&of_client) > response_rank(of_server) =>
-        {
-            server.response = Some(of_client);
+        (Some(of_server), Some(mut of_client)) => {
+            let messages = exact(of_server.body.messages, of_client.body.messages);
+            if response_rank(&of_client) > response_rank(of_server) {
+                of_client.body.messages = messages;
+                server.response = Some(of_client);
+            } else if let Some(response) = &mut server.response {
+                response.body.messages = messages;
+            }
         }
         _ => {}
     }
     server
 }
 
-type Rank = (bool, bool, u8, usize);
+/// The messages of gRPC that one of two views has counted exactly, or the more of them.
+fn exact(a: Option<Messages>, b: Option<Messages>) -> Option<Messages> {
+    let (Some(a), Some(b)) = (a, b) else { return a.or(b) };
+    let rank = |of: Messages| (!of.cut, of.count);
+    Some(if rank(b) > rank(a) { b } else { a })
+}
+
+type Rank = (bool, bool, u8, usize, bool);
 
 const fn request_rank(request: &Request) -> Rank {
     rank(&request.body, request.ended, request.notes)
@@ -305,7 +319,8 @@ const fn rank(body: &Body, ended: bool, notes: Notes) -> Rank {
         BodyState::Corrupt => 1,
         BodyState::Truncated => 0,
     };
-    (!notes.contains(Notes::HEAD_CUT), ended, state, body.bytes.len())
+    let fields = !notes.contains(Notes::FIELDS_UNKNOWN);
+    (!notes.contains(Notes::HEAD_CUT), ended, state, body.bytes.len(), fields)
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ impl Code {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -71,5 +73,14 @@ mod tests {
         assert_eq!(Code(17).as_str(), "_OTHER");
         assert_eq!(Code(u32::MAX).as_str(), "_OTHER");
         assert!(!Code(0).is_error() && Code(1).is_error());
+        assert_eq!((Code(16).named(), Code(17).named()), (Code(16), Code::OTHER));
+    }
+
+    #[test]
+    fn codes_can_be_stored_as_keys() {
+        let calls = BTreeMap::from([(Code(0), 2_u64), (Code::OTHER, 1)]);
+        let stored = serde_json::to_string(&calls).unwrap();
+        assert_eq!(stored, r#"{"0":2,"4294967295":1}"#);
+        assert_eq!(serde_json::from_str::<BTreeMap<Code, u64>>(&stored).unwrap(), calls);
     }
 }

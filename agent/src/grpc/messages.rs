@@ -8,12 +8,12 @@ const PREFIX: usize = 5;
 pub struct Messages {
     /// How many have begun.
     pub count: u64,
-    /// Their lengths, as announced.
+    /// Their bytes, captured or not.
     pub bytes: u64,
     /// How many are compressed.
     pub compressed: u64,
-    /// Others may have begun in bytes that were lost, or what passed by is not framed so: there
-    /// may be more than these.
+    /// There may be more: others may have begun in bytes that were lost, or after the last that
+    /// was seen, or what passed by is not framed so.
     pub cut: bool,
 }
 
@@ -61,15 +61,17 @@ impl Scanner {
         }
     }
 
-    /// Bytes were lost, nobody knows how many.
+    /// Bytes were lost, and nobody knows how many.
     pub(crate) fn lost(&mut self) {
         self.messages.cut = true;
     }
 
-    /// What passed by.
-    pub(crate) fn finish(self) -> Messages {
+    /// What passed by; `over` when nothing more can come.
+    pub(crate) fn finish(self, over: bool) -> Messages {
         // A prefix that was begun is of one more.
-        Messages { cut: self.messages.cut || self.have > 0, ..self.messages }
+        let cut = self.messages.cut || self.have > 0 || !over;
+        // Of the last one, what is announced may not have come.
+        Messages { cut, bytes: self.messages.bytes.saturating_sub(self.left), ..self.messages }
     }
 
     fn begin(&mut self) {
@@ -101,7 +103,7 @@ mod tests {
         for piece in pieces {
             scanner.bytes(piece);
         }
-        scanner.finish()
+        scanner.finish(true)
     }
 
     const THREE: Messages = Messages { count: 3, bytes: 307, compressed: 1, cut: false };
@@ -144,7 +146,7 @@ mod tests {
             scanner.bytes(&bytes[..from]);
             scanner.missing(len as u64);
             scanner.bytes(&bytes[to..]);
-            let found = scanner.finish();
+            let found = scanner.finish(true);
             let within = |start: usize, end: usize| from >= start && to <= end;
             if within(5, 12) || within(17, 317) {
                 assert_eq!(found, THREE, "{from}..{to}");
@@ -160,7 +162,17 @@ mod tests {
         let mut scanner = Scanner::default();
         scanner.bytes(&message(0, 9));
         scanner.lost();
-        assert_eq!(scanner.finish(), Messages { count: 1, bytes: 9, compressed: 0, cut: true });
+        assert_eq!(scanner.finish(true), Messages { count: 1, bytes: 9, compressed: 0, cut: true });
+    }
+
+    #[test]
+    fn what_did_not_come_is_not_counted() {
+        let mut scanner = Scanner::default();
+        scanner.bytes(&[0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3]);
+        assert_eq!(
+            scanner.finish(false),
+            Messages { count: 1, bytes: 3, compressed: 0, cut: true }
+        );
     }
 
     proptest! {
@@ -173,7 +185,7 @@ mod tests {
                 scanner.missing(*missing);
             }
             let passed: usize = pieces.iter().map(|(bytes, _)| bytes.len()).sum();
-            prop_assert!(scanner.finish().count <= passed as u64 / 5);
+            prop_assert!(scanner.finish(true).count <= passed as u64 / 5);
         }
     }
 }

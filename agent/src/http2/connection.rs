@@ -333,6 +333,7 @@ impl Decode for Connection {
             return;
         }
         let Some(reader) = self.reader(direction) else { return };
+        let unsure = reader.is_padding_unknown();
         let (within, event) = reader.missing(len);
         match event {
             Event::Data { stream, len, ends, .. } => {
@@ -341,6 +342,9 @@ impl Decode for Connection {
                 let body = if known.is_some() { len as u64 } else { 0 };
                 if let Some(known) = known {
                     known.on_missing(upload, body, cause, ends, time);
+                    if unsure {
+                        known.missing_unsure(upload);
+                    }
                 }
                 // The rest is padding, or of nobody.
                 self.losses.missing.add(cause, within - body);

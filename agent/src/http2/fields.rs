@@ -20,8 +20,10 @@ pub(super) struct Fields {
     pub(super) status: Option<u16>,
     /// Fields that are not known: of entries of the compression table that were not seen.
     pub(super) unknown: u32,
-    /// Fields were left out, which did not fit, or are none.
+    /// Fields were left out that did not fit.
     pub(super) over: bool,
+    /// Fields were left out whose names are none (RFC 9113 section 8.2.1).
+    pub(super) odd: bool,
     /// Names and values.
     text: Vec<u8>,
     ranges: SmallVec<[(Range<u32>, Range<u32>); 12]>,
@@ -41,6 +43,7 @@ impl Fields {
             status: None,
             unknown: 0,
             over: false,
+            odd: false,
             text: Vec::with_capacity(USUAL),
             ranges: SmallVec::new(),
             cookie: Vec::new(),
@@ -82,7 +85,7 @@ impl Fields {
             [_, ..] if name.iter().all(|&byte| http::is_token(byte)) => {
                 self.push_field(name, value);
             }
-            _ => self.over = true,
+            _ => self.odd = true,
         }
     }
 

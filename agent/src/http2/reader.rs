@@ -357,6 +357,11 @@ impl Reader {
         (within, event)
     }
 
+    /// Whether a body is coming in of which it is not known how much is padding.
+    pub(super) const fn is_padding_unknown(&self) -> bool {
+        matches!(self.state, State::Data { padding: None, .. })
+    }
+
     /// The next `len` bytes were not captured, and frames began among them: it is not known
     /// where the next one is. The block that was coming in, as far as it came.
     pub(super) fn lost(&mut self, len: u64) -> Event {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_common::record::Direction;
 use bytes::Bytes;
 
-use super::reader::Block;
+use super::{fields::Fields, reader::Block};
 use crate::{
     call::{Cause, Missing, Times, Timestamp},
     grpc::{self, Scanner},
@@ -25,6 +25,8 @@ struct Message {
     ended: bool,
     /// Frames were lost before its end.
     cut: bool,
+    /// Some of its trailer fields are not known.
+    trailers_unknown: bool,
 }
 
 impl Message {
@@ -94,7 +96,7 @@ impl Stream {
         if fields.method.is_none() && fields.path.is_none() && (cut || fields.unknown == 0) {
             return false;
         }
-        let mut notes = notes(cut, fields.unknown);
+        let mut notes = notes(cut, &fields);
         let connect = fields.method.as_deref() == Some("CONNECT");
         let (head, method, path) = (fields.size(), fields.method.clone(), fields.path.clone());
         let whole = !cut && fields.unknown == 0;
@@ -132,6 +134,7 @@ impl Stream {
     /// its trailer fields.
     pub(super) fn on_response(&mut self, block: Block, time: Timestamp) {
         let Block { ends, fields, cut, start: (_, start), .. } = block;
+        let unknown = cut || fields.unknown > 0;
         self.download.ended |= ends;
         self.times.response_end = Some(self.times.response_end.map_or(time, |end| end.max(time)));
         self.head += fields.size();
@@ -142,6 +145,7 @@ impl Stream {
         if let Some(response) = self.response.as_mut().filter(is_trailer) {
             response.notes.insert(Notes::TRAILERS);
             response.trailers = fields.into_headers();
+            self.download.trailers_unknown = unknown;
             return;
         }
         if fields.status.is_some() && self.download.body.kept() == 0 {
@@ -149,7 +153,7 @@ impl Stream {
             self.download = Message { ended: ends, ..Message::default() };
         }
         self.times.response_start.get_or_insert(start);
-        let mut notes = notes(cut, fields.unknown);
+        let mut notes = notes(cut, &fields);
         let status = fields.status.unwrap_or_else(|| {
             notes.insert(Notes::STATUS_UNKNOWN);
             0
@@ -226,6 +230,14 @@ impl Stream {
         }
     }
 
+    /// Of what is missing of a body some may be padding.
+    pub(super) fn missing_unsure(&mut self, upload: bool) {
+        let message = if upload { &mut self.upload } else { &mut self.download };
+        if let Some(grpc) = &mut message.grpc {
+            grpc.lost();
+        }
+    }
+
     /// Frames of a direction were lost: what is not over may have gone on in them.
     pub(super) fn lose(&mut self, upload: bool) {
         let message = if upload { &mut self.upload } else { &mut self.download };
@@ -251,11 +263,11 @@ impl Stream {
 
     /// What it was, as far as it came; `None` when its request was not seen.
     pub(super) fn finish(self, direction: Direction, limits: &Limits) -> Option<Exchange> {
-        let Self { request, response, upload, download, times, mut missing, .. } = self;
+        let Self { request, response, upload, download, times, mut missing, reset, .. } = self;
         let (request_offset, mut request) = request?;
         missing.add(Cause::Agent, upload.body.over + download.body.over);
         request.body = body(upload.body, upload.ended, &request.headers, request.notes, limits);
-        request.body.messages = upload.grpc.map(Scanner::finish);
+        request.body.messages = upload.grpc.map(|it| it.finish(upload.ended || reset));
         request.ended = upload.ended;
         if upload.cut {
             request.notes.insert(Notes::BODY_CUT);
@@ -268,8 +280,11 @@ impl Stream {
         let response = response.map(|mut response| {
             let Response { headers, notes, .. } = &response;
             response.body = body(download.body, download.ended, headers, *notes, limits);
-            response.body.messages = download.grpc.map(Scanner::finish);
+            response.body.messages = download.grpc.map(|it| it.finish(download.ended || reset));
             response.ended = download.ended;
+            if download.trailers_unknown {
+                response.notes.insert(Notes::FIELDS_UNKNOWN);
+            }
             if download.cut {
                 response.notes.insert(Notes::BODY_CUT);
             }
@@ -302,13 +317,16 @@ fn body(captured: Captured, ended: bool, headers: &Headers, notes: Notes, limits
 }
 
 /// What is odd about a head.
-const fn notes(cut: bool, unknown: u32) -> Notes {
+const fn notes(cut: bool, fields: &Fields) -> Notes {
     let mut notes = Notes(0);
     if cut {
         notes.insert(Notes::HEAD_CUT);
     }
-    if unknown > 0 {
+    if fields.unknown > 0 {
         notes.insert(Notes::FIELDS_UNKNOWN);
+    }
+    if fields.odd {
+        notes.insert(Notes::LENIENT);
     }
     notes
 }

@@ -369,7 +369,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::testing::{call, json};
+    use crate::inventory::testing::{call, grpc, json};
 
     fn endpoint() -> Endpoint {
         let text: Arc<str> = "x".into();
@@ -391,13 +391,17 @@ mod tests {
             call("GET", "/?a=1&b=2", 200),
             json(call("POST", "/?a=3", 201), r#"{"a":1}"#, r#"{"b":2}"#),
             json(call("POST", "/", 500), "1", "2"),
+            grpc("/a.B/C", "0"),
+            grpc("/a.B/C", "5"),
+            grpc("/a.B/C", "99"),
+            grpc("/a.B/C", "5"),
         ];
         let mut all = endpoint();
         let (mut one, mut two) = (endpoint(), endpoint());
         let mut dropped = Dropped::default();
         for (at, call) in calls.iter().enumerate() {
             all.record(call, true, &mut dropped);
-            if at == 1 { &mut one } else { &mut two }.record(call, true, &mut dropped);
+            if at % 2 == 1 { &mut one } else { &mut two }.record(call, true, &mut dropped);
         }
         one.merge(two, &mut dropped);
         // The sum of durations may differ in its last bit.
@@ -407,7 +411,16 @@ mod tests {
             value.to_string()
         };
         assert_eq!(text(&one), text(&all));
-        assert_eq!(one.latency.count(), 3);
+        assert_eq!(one.latency.count(), calls.len() as u64);
+        let codes = BTreeMap::from([(Code(0), 1), (Code(5), 2), (Code::OTHER, 1)]);
+        let read: Endpoint = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
+        assert_eq!((&one.grpc_codes, &read.grpc_codes), (&codes, &codes));
+        // With the 500; what HTTP tells is not told again.
+        assert_eq!(one.errors(), 4);
+        let mut unavailable = grpc("/a.B/C", "14");
+        unavailable.response.as_mut().unwrap().status = 503;
+        one.record(&unavailable, true, &mut dropped);
+        assert_eq!(one.errors(), 5);
         assert_eq!(dropped, Dropped::default());
     }
 

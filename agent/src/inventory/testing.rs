@@ -74,3 +74,14 @@ pub(crate) fn json(mut call: Call, request: &str, response: &str) -> Call {
     }
     call
 }
+
+/// A call of gRPC that ended with a code.
+pub(crate) fn grpc(path: &str, code: &str) -> Call {
+    let mut call = call("POST", path, 200);
+    call.request.version = Version::Http2;
+    call.request.headers = Headers::from_pairs([("content-type", "application/grpc")]);
+    if let Some(response) = &mut call.response {
+        response.trailers = Headers::from_pairs([("grpc-status", code)]);
+    }
+    call
+}

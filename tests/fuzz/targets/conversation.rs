@@ -64,7 +64,8 @@ pub fn feed(mut connection: impl Decode, input: &[u8]) {
 fn check(exchange: &Exchange) -> u64 {
     let request = &exchange.request;
     _ = (request.path(), request.query(), request.authority());
-    assert!(request.headers.iter().all(|(name, _)| !name.is_empty()));
+    let fits = |name: &str| (1..=LIMITS.head_bytes).contains(&name.len());
+    assert!(request.headers.iter().all(|(name, _)| fits(name)));
     assert!(request.body.bytes.len() <= LIMITS.decoded_bytes);
     let bodies = [Some(&request.body), exchange.response.as_ref().map(|it| &it.body)];
     for body in bodies.into_iter().flatten() {
@@ -74,7 +75,7 @@ fn check(exchange: &Exchange) -> u64 {
     let times = &exchange.times;
     assert!(times.request_start <= times.request_end && times.response_start <= times.response_end);
     if let Some(response) = &exchange.response {
-        assert!(response.headers.iter().all(|(name, _)| !name.is_empty()));
+        assert!(response.headers.iter().chain(response.trailers.iter()).all(|(name, _)| fits(name)));
         assert!(response.body.bytes.len() <= LIMITS.decoded_bytes);
     }
     transport(&exchange.missing)
