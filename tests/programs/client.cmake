@@ -5,8 +5,9 @@
 
 cmake_minimum_required(VERSION 3.18)
 
-# It is observed from some tens of milliseconds on; each probe may take as long under load.
-execute_process(COMMAND "${CMAKE_COMMAND}" -E sleep 2)
+# It is observed from some tens of milliseconds on; under load finding functions in it takes
+# seconds, of a build for debugging.
+execute_process(COMMAND "${CMAKE_COMMAND}" -E sleep 5)
 
 file(WRITE "${OUT}" "")
 math(EXPR last "${COUNT} - 1")
