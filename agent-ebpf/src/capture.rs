@@ -278,7 +278,7 @@ unsafe fn message<S: Steps>(state: *mut FlowState, call: &Call, work: *mut Work)
             segment += 1;
             let next = S::step(first, second);
             if next & MADE != 0 {
-                emit::flush(call, &raw const (*work).piece);
+                emit::flush(call, &(*work).piece);
             }
             if next & MORE == 0 {
                 break;

@@ -82,8 +82,7 @@ fn output(
 #[inline(never)]
 pub(crate) fn data(state: *const FlowState, call: &Call, piece: &Piece) {
     if make(state, call, piece) {
-        // SAFETY: it is valid.
-        unsafe { flush(call, piece) };
+        flush(call, piece);
     }
 }
 
@@ -105,14 +104,8 @@ pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) -> bool 
 }
 
 /// Sends the record that was made of a piece.
-///
-/// # Safety
-///
-/// `piece` is valid for reads.
 #[inline(always)]
-pub(crate) unsafe fn flush(call: &Call, piece: *const Piece) {
-    // SAFETY: promised by the caller.
-    let piece = unsafe { &*piece };
+pub(crate) fn flush(call: &Call, piece: &Piece) {
     // It may have been evicted since, or used for a record of another kind by what interrupted
     // this one.
     let made = SCRATCH.get_ptr_mut(&thread()).filter(|record| {

@@ -77,12 +77,8 @@ pub(crate) fn make(state: *const FlowState, call: &Call, piece: &Piece) -> bool 
 }
 
 /// Nothing is left to send.
-///
-/// # Safety
-///
-/// None; the other transport has one.
 #[inline(always)]
-pub(crate) unsafe fn flush(_call: &Call, _piece: *const Piece) {}
+pub(crate) fn flush(_call: &Call, _piece: &Piece) {}
 
 /// Sends a data record of the smallest class that holds its bytes. Not inlined:
 /// there are four copies of the work in it.

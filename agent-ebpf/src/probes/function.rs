@@ -139,8 +139,11 @@ fn take(context: *mut c_void, returned: i32, flags: u32, index: u32) {
     let (socket, message, size): (u64, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let direction = if index < work::INET_RECEIVE { Direction::EGRESS } else { Direction::INGRESS };
     if direction == Direction::EGRESS {
+        if returned <= 0 {
+            return;
+        }
         let Some(flags) = read::<u32>(message + offset!(msghdr_flags)) else { return };
-        if returned <= 0 || u64::from(flags) & OOB != 0 {
+        if u64::from(flags) & OOB != 0 {
             return;
         }
     } else if returned < 0 || u64::from(flags) & (PEEK | ERRQUEUE | OOB) != 0 {
