@@ -314,7 +314,7 @@ mod tests {
         let messages = Messages { count: 2, bytes: 30, compressed: 1, cut: true };
         let some = Grpc {
             method: Some("a.B/sk_live_51HxK2eZvKYlo2C0aBcDeFgH"),
-            code: Some(Code(7)),
+            code: Some(Code::new(7)),
             request: Some(messages),
             response: Some(Messages::default()),
         };

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use crate::{
     call::{Call, Timestamp},
     detect::Finding,
-    grpc::Grpc,
+    grpc,
     inventory::{Endpoint, Service},
     pipeline::Observed,
     redact::{self, printable},
@@ -21,7 +21,7 @@ pub fn call(observed: &Observed, out: &mut Vec<u8>) {
     let mut line = String::new();
     let mut status = call.status().map_or_else(|| "---".to_owned(), |status| status.to_string());
     // OK is what the status says already.
-    if let Some(code) = Grpc::of(call).and_then(|grpc| grpc.code).filter(|code| code.is_error()) {
+    if let Some(code) = grpc::error(call) {
         status.push(' ');
         status.push_str(code.as_str());
     }

@@ -43,9 +43,9 @@ impl<'a> Grpc<'a> {
     }
 }
 
-/// Whether a call failed in the terms of gRPC.
-pub fn failed(call: &Call) -> bool {
-    Grpc::of(call).and_then(|grpc| grpc.code).is_some_and(Code::is_error)
+/// The code of a call that failed in the terms of gRPC.
+pub fn error(call: &Call) -> Option<Code> {
+    Grpc::of(call)?.code.filter(|code| code.is_error())
 }
 
 /// Whether a message is one of gRPC, by its media type. Not gRPC-Web, which is framed otherwise.
@@ -68,7 +68,7 @@ fn method(path: &str) -> Option<&str> {
 fn code(response: &Response) -> Option<Code> {
     const FIELD: &str = "grpc-status";
     let value = response.trailers.get_str(FIELD).or_else(|| response.headers.get_str(FIELD))?;
-    value.trim_ascii().parse().ok().map(Code)
+    value.trim_ascii().parse().ok().map(Code::new)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     fn a_response_without_messages_has_the_code_in_its_head() {
         let mut call = of("/a.B/C", "application/grpc", &[]);
         call.response.as_mut().unwrap().headers = Headers::from_pairs([("grpc-status", "12")]);
-        assert_eq!(Grpc::of(&call).unwrap().code, Some(Code(12)));
+        assert_eq!(Grpc::of(&call).unwrap().code, Some(Code::new(12)));
     }
 
     #[test]

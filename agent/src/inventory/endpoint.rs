@@ -150,7 +150,7 @@ impl Endpoint {
         if call.status().is_some_and(|status| status < 400)
             && let Some(code) = Grpc::of(call).and_then(|grpc| grpc.code)
         {
-            *self.grpc_codes.entry(code.named()).or_default() += 1;
+            *self.grpc_codes.entry(code).or_default() += 1;
         }
         if learn {
             self.learn(call, dropped);
@@ -412,7 +412,7 @@ mod tests {
         };
         assert_eq!(text(&one), text(&all));
         assert_eq!(one.latency.count(), calls.len() as u64);
-        let codes = BTreeMap::from([(Code(0), 1), (Code(5), 2), (Code::OTHER, 1)]);
+        let codes = BTreeMap::from([(Code::new(0), 1), (Code::new(5), 2), (Code::OTHER, 1)]);
         let read: Endpoint = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
         assert_eq!((&one.grpc_codes, &read.grpc_codes), (&codes, &codes));
         // With the 500; what HTTP tells is not told again.

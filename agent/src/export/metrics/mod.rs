@@ -66,6 +66,7 @@ struct Handles {
     response_bytes: Counter,
     /// By role (server, client) and status class (none, 1xx to 5xx).
     requests: [[Option<Counter>; 6]; 2],
+    grpc: grpc::Counters,
 }
 
 type HistogramFamily = Family<Place, Histogram, fn() -> Histogram>;
@@ -287,7 +288,7 @@ impl Metrics {
 
     fn count(&self, handles: &mut Handles, observed: &Observed) {
         let call = &observed.call;
-        self.grpc.call(call, &handles.place);
+        self.grpc.call(call, &handles.place, &mut handles.grpc);
         if let Some(seconds) = call.duration_seconds() {
             handles.duration.observe(seconds);
         }
@@ -327,6 +328,7 @@ impl Metrics {
             response_bytes: self.response_bytes.get_or_create(&place).clone(),
             place,
             requests: Default::default(),
+            grpc: grpc::Counters::default(),
         }
     }
 

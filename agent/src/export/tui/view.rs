@@ -75,7 +75,7 @@ impl View {
         traffic.calls += 1;
         if let Some(status) = call.status() {
             traffic.answered += 1;
-            traffic.errors += u64::from(status >= 400 || grpc::failed(call));
+            traffic.errors += u64::from(status >= 400 || grpc::error(call).is_some());
         }
         traffic.incomplete += u64::from(!call.missing.is_empty());
         traffic.missing.merge(&call.missing);

@@ -42,7 +42,7 @@ fn messages_are_counted_across_frames() {
 }
 
 #[test]
-fn messages_are_counted_beyond_the_budget_but_not_beyond_lost_frames() {
+fn messages_are_counted_across_a_hole_within_one_and_no_further() {
     let (head, answer) = heads();
     let body = data(1, END_STREAM, &[message(0, 100), message(0, 50)].concat());
     // Within the first message; across the start of the second; the rest of the frame and more.
