@@ -6,10 +6,11 @@ use super::{super::View, Run, at, key};
 use crate::{
     call::{Call, Cause, Connection, Ends, Missing, Process, Role, Times, Timestamp},
     detect::{Finding, Severity},
+    grpc::Code,
     http::{Body, Headers, Notes, Request, Response, Version},
     inventory::{
         Endpoint, EndpointKey, Inventory, Limits, Observation, auth::AuthScheme, endpoint::Latency,
-        schema::Schema,
+        schema::Schema, testing::grpc,
     },
     pipeline::Observed,
 };
@@ -213,6 +214,24 @@ fn facts_of_an_endpoint_come_from_the_inventory() {
         .map(|body| (body.status, &*body.media_type, body.schema.len()))
         .collect::<Vec<_>>();
     assert_eq!(bodies, [(None, "application/json", 1), (Some(200), "text/plain", 1)]);
+}
+
+#[test]
+fn calls_of_grpc_that_failed_are_errors() {
+    let mut view = view();
+    for (id, code) in [(1, "0"), (2, "5")] {
+        let call = Arc::new(grpc("/a.B/C", code));
+        view.calls(&Observed { call, ..observed(id, 1, "/a.B/C", Some(200), 0) });
+    }
+    let mut endpoint = known("/a.B/C", 9);
+    endpoint.grpc_codes = [(Code::new(0), 4), (Code::new(5), 2)].into();
+    let (rows, _) = view.endpoints(&run(), vec![&endpoint], at(10));
+    let facts = &rows[0].facts;
+    // With those of HTTP.
+    assert_eq!(facts.errors, 4 + 2);
+    assert_eq!(facts.grpc_codes, [(Code::new(0), 4), (Code::new(5), 2)]);
+    let snapshot = view.snapshot(&run(), &Inventory::new(Limits::default()), &[], at(10));
+    assert_eq!((snapshot.traffic.answered, snapshot.traffic.errors), (2, 1));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     super::{Id, Model, Snapshot, Tab, Theme, draw},
     call, endpoint, finding, key, on, quiet, screen, shop,
 };
-use crate::detect::Severity;
+use crate::{detect::Severity, export::tui::snapshot::EndpointFacts, grpc::Code};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 
@@ -68,6 +68,23 @@ fn details_and_help_look_as_they_are_kept() {
         ..on(Tab::Findings, size)
     });
     golden("help", &shop(), |size| Model { help: true, ..on(Tab::Calls, size) });
+}
+
+#[test]
+fn codes_of_grpc_are_shown_of_an_endpoint_that_has_them() {
+    let page = |grpc_codes: &[(Code, u64)]| {
+        let mut row = endpoint(key("orders:8080", "POST", "/a.B/C"), 9, 1.0, &[(200, 9)]);
+        let facts = EndpointFacts { grpc_codes: grpc_codes.to_vec(), ..(*row.facts).clone() };
+        row.facts = facts.into();
+        let id = Id::Endpoint(row.facts.key.clone());
+        let model = Model { detail: Some(id), ..on(Tab::Endpoints, (120, 60)) };
+        screen(&model, &Snapshot { endpoints: vec![row], ..shop() })
+    };
+    let text = page(&[(Code::new(0), 6), (Code::new(14), 3)]);
+    for shown in ["Codes of gRPC", "UNAVAILABLE", "3 (33"] {
+        assert!(text.contains(shown), "{shown} is not in\n{text}");
+    }
+    assert!(!page(&[]).contains("gRPC"));
 }
 
 #[test]
